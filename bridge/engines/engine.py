@@ -1,0 +1,51 @@
+"""Engine: the Protocol that every mixed-model program is spoken to through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol, runtime_checkable
+
+from bridge.fit import Fit, Method, Profile
+from bridge.model import Model
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A mixed-model program. Adapters hold translation only, no statistics.
+
+    Attributes
+    ----------
+    name : str
+        What users type: ``lme4``.
+    language : {"Python", "R"}
+    family : str
+        Key of the tolerances that apply when the engine has none of its own.
+    std_error : {"phi", "joint", "none"}
+        Convention of its standard errors: sqrt diag Phi, or from the joint Hessian.
+    pooling : {"partial", "complete"}
+        ``complete``: a baseline that ignores the random terms and reports fixed effects only.
+    """
+
+    name: str
+    language: Literal["Python", "R"]
+    family: str
+    std_error: Literal["phi", "joint", "none"]
+    pooling: Literal["partial", "complete"]
+
+    def version(self) -> Mapping[str, str]:
+        """Software name to version, all that the numbers depend on. Cheap: starts no engine.
+
+        Raises
+        ------
+        UnavailableError
+            Not on this machine; the message says how to get it.
+        """
+        ...
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """None if it can express the model, else the reason in a sentence."""
+        ...
+
+    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
+        """Fit, in the worker's process. Any exception becomes a ``refused`` Fit with its text."""
+        ...
