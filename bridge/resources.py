@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bridge.errors import BridgeError
+
 NAMES = ("r", "cases")
 
 
@@ -25,7 +27,7 @@ def find(name: str) -> Path:
     ------
     ValueError
         Another name.
-    FileNotFoundError
+    BridgeError
         The installation is incomplete; the message names the places looked at.
     """
     if name not in NAMES:
@@ -37,7 +39,7 @@ def find(name: str) -> Path:
     # Without its pyproject.toml the parent is site-packages, where `r` would be somebody else's.
     if beside.is_dir() and (package.parent / "pyproject.toml").is_file():
         return beside
-    raise FileNotFoundError(
+    raise BridgeError(
         f"lmmbridge's folder {name!r} is neither {inside} nor {beside}: the installation is incomplete, "
         "reinstall lmmbridge or take a full checkout"
     )

@@ -1,0 +1,60 @@
+# Everything sets itself up into .venv; nothing but make is needed. `make` shows what there is.
+PYTHON ?= python3
+PYTEST ?= -n 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# rpy2 from R's own library, with no compiler. One thread: with two, crossed fits are six times slower.
+export RPY2_CFFI_MODE := ABI
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help report test lint image clean setup
+
+help:
+	@echo "make report   fit every bundled case with every engine and write who agrees to reports/"
+	@echo "make test     the whole test suite          (PYTEST='-n 2 -m \"not slow\"' to choose)"
+	@echo "make lint     ruff and mypy"
+	@echo "make image    build the Docker image and run its tests"
+	@echo "make clean    remove .venv, reports and caches"
+
+# Exit 1 says that engines disagree, which is what a report is for; that one was written tells it from a crash.
+report: setup
+	@touch $(VENV)/started
+	@$(BIN)/lmmbridge run --report reports || \
+		{ test $$? -eq 1 && find reports -type f -newer $(VENV)/started | grep -q .; }
+
+test: setup
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict bridge
+
+image:
+	@if docker info >/dev/null 2>&1; then \
+		docker build -t lmmbridge -f docker/Dockerfile . && docker run --rm lmmbridge; \
+	else sh docker/build-local.sh; fi
+
+clean:
+	rm -rf $(VENV) reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The key is all that .venv depends on: rebuilt when one of these changes, else left alone.
+setup:
+	@sh docker/install-system.sh
+	@extras=dev; ! command -v R >/dev/null || extras=dev,r; \
+	key="$$(cksum <pyproject.toml) $$extras $$($(PYTHON) -V 2>&1) $(CURDIR)"; \
+	if [ "$$key" = "$$(cat $(VENV)/key 2>/dev/null)" ]; then exit 0; fi; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is missing or older than 3.11: name another, make PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv: install the package python3-venv, then make again" >&2; exit 1; }; \
+	echo "setting up $(VENV) (about a minute, once)" >&2; \
+	$(PYTHON) -m venv --clear $(VENV) && \
+	$(BIN)/python -m pip install --quiet --editable ".[$$extras]" && \
+	echo "$$key" >$(VENV)/key
