@@ -1,0 +1,101 @@
+"""numpy: our own engine. Profiled criterion, penalised least squares, analytic gradient.
+
+Bates, Maechler, Bolker & Walker (2015), doi 10.18637/jss.v067.i01, with two changes: the design is
+orthonormalised before anything is optimised, so that neither units nor origins matter, and the levels
+of the largest grouping factor are eliminated first, by an orthogonal transformation of each level.
+Shares no code with the referee (`bridge.criterion`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bridge.engines.descent import Optimum, optimum
+from bridge.engines.products import Products, products
+from bridge.errors import ModelError
+from bridge.fit import Fit, Method, Profile, Row
+from bridge.model import Model
+
+
+def unfit(model: Model) -> str | None:
+    """Why the data cannot identify the model, or None. The rules of lme4's checks."""
+    if model.n <= model.p:
+        return f"{model.n} rows cannot identify {model.p} fixed effects and a residual variance"
+    for term in model.random:
+        q, k = len(term.levels), len(term.names)
+        if q < 2:
+            return f"grouping factor {term.group} has a single level, so no variance between levels"
+        if q * k >= model.n:
+            return (
+                f"term on {term.group} has {q * k} random effects for {model.n} rows: "
+                "they cannot be told from the residuals"
+            )
+    return None
+
+
+@dataclass(frozen=True)
+class Numpy:
+    """Engine `numpy`; see `Engine` for the attributes."""
+
+    name: str = "numpy"
+    language: Literal["Python", "R"] = "Python"
+    family: str = "numpy"
+    std_error: Literal["phi", "joint", "none"] = "phi"
+    pooling: Literal["partial", "complete"] = "partial"
+
+    def version(self) -> Mapping[str, str]:
+        """Version of numpy, the only software underneath."""
+        return {"numpy": np.__version__}
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """None if it can express the model, else the reason in a sentence."""
+        return None if model.random else "the model has no random term: there is nothing to pool"
+
+    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
+        """Fit; `tight` descends from many starts, `default` from the best of a line of them."""
+        start = time.perf_counter()
+        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+        try:
+            reason = self.supports(model, method) or unfit(model)
+            if reason:
+                raise ModelError(reason)
+            prepared = products(model, method)
+            best = optimum(prepared, many=profile == "tight")
+            rows, sigma = tidy(model, prepared, best)
+        except (ModelError, np.linalg.LinAlgError) as error:
+            return blank.having(status="refused", reason=str(error))
+        return blank.having(
+            rows=rows,
+            loglik=-best.value / 2,
+            sigma=sigma,
+            n=model.n,
+            converged=best.converged,
+            messages=() if best.converged else ("gradient not zero at the last step",),
+            seconds=time.perf_counter() - start,
+        )
+
+
+def tidy(model: Model, prepared: Products, best: Optimum) -> tuple[tuple[Row, ...], float]:
+    """Rows in broom.mixed's terms, and sigma: the estimates that follow from theta."""
+    solution = prepared.solve(best.theta)
+    rows = [
+        Row("fixed", name, float(value), None, None, float(error))
+        for name, value, error in zip(model.names, solution.beta, solution.std_error, strict=True)
+    ]
+    for term, G in zip(model.random, solution.G, strict=True):
+        for i, a in enumerate(term.names):
+            rows.append(Row("ran_pars", f"var__{a}", float(G[i, i]), term.group))
+            for j in range(i + 1, len(term.names)):
+                rows.append(Row("ran_pars", f"cov__{a}.{term.names[j]}", float(G[i, j]), term.group))
+    rows.append(Row("ran_pars", "var__Observation", solution.sigma2, "Residual"))
+    for term, b in zip(model.random, solution.b, strict=True):
+        for level, values in zip(term.levels, b.tolist(), strict=True):
+            for name, value in zip(term.names, values, strict=True):
+                rows.append(Row("ran_vals", name, value, term.group, level))
+    return tuple(rows), math.sqrt(solution.sigma2)
