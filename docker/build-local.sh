@@ -1,0 +1,67 @@
+#!/bin/sh
+# Builds docker/Dockerfile and runs its tests, with no Docker engine and no image registry.
+#   docker/build-local.sh [COMMAND...]     COMMAND instead of pytest
+# As root; needs buildah and mmdebstrap. WORK=folder keeps the base and the layers for the next time.
+set -eu
+umask 022
+cd "$(dirname "$0")/.."
+
+die() {
+    echo "build-local: $1" >&2
+    exit 1
+}
+[ "$(id -u)" -eq 0 ] || die "needs root"
+for tool in buildah mmdebstrap python3; do
+    command -v $tool >/dev/null || die "$tool is missing: apt-get install --no-install-recommends buildah mmdebstrap"
+done
+
+if [ -n "${WORK:-}" ]; then
+    mkdir -p "$WORK" && work=$(cd "$WORK" && pwd)
+else
+    work=$(mktemp -d)
+fi
+mkdir -p "$work/tmp"
+export TMPDIR="$work/tmp"
+B="buildah --root $work/root --runroot $work/run --storage-driver overlay"
+finish() {
+    $B rm -a >/dev/null 2>&1 || true
+    umount "$work/root/overlay" 2>/dev/null || true
+    [ -n "${WORK:-}" ] || rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+if ! $B inspect --type image localhost/debian:trixie-slim >/dev/null 2>&1; then
+    [ -s "$work/base.tar" ] || {
+        mmdebstrap --quiet --variant=minbase --mode=root --format=tar trixie "$work/base.part"
+        mv "$work/base.part" "$work/base.tar"
+    }
+    c=$($B from --pull-never scratch)
+    $B add -q "$c" "$work/base.tar" / >/dev/null
+    $B config --cmd bash "$c"
+    $B commit -q --format docker "$c" localhost/debian:trixie-slim >/dev/null
+    $B rm "$c" >/dev/null
+fi
+
+# pip inside asks what pip here asks: its settings, the folders they name and the host's certificates
+# are there while the image is built, and leave nothing in it.
+bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
+(umask 077 && python3 -m pip config list 2>/dev/null | sed 's/\\n/ /g' | awk -F "='" '
+    BEGIN { print "[global]" }
+    { sub(/^.*\./, "", $1); sub(/\x27$/, "", $2) }
+    $1 != "cert" && !seen[$1]++ { print $1 " = " $2 }' >"$work/pip.conf") || die "cannot read pip's settings"
+mounts="-v $work/pip.conf:/etc/pip.conf:ro"
+if [ -f "$bundle" ]; then
+    echo "cert = /run/host-ca.crt" >>"$work/pip.conf"
+    mounts="$mounts -v $(readlink -f "$bundle"):/run/host-ca.crt:ro"
+fi
+for folder in $(sed -n 's/^[a-z-]* = //p' "$work/pip.conf" | tr ' ' '\n' | sed -n 's,^\(file://\)\{0,1\}/,/,p' | sort -u); do
+    [ -d "$folder" ] && mounts="$mounts -v $folder:$folder:ro"
+done
+
+# shellcheck disable=SC2086
+$B bud --pull-never --isolation chroot --format docker --layers $mounts -t localhost/lmmbridge -f docker/Dockerfile .
+
+c=$($B from --pull-never localhost/lmmbridge)
+[ $# -gt 0 ] || set -- pytest
+$B run --isolation chroot "$c" -- "$@"
