@@ -1,0 +1,159 @@
+"""Spec: what a case.toml may say, field by field, and the known differences in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from bridge.fit import Method, Profile
+from bridge.generate import Design
+
+SCHEMA = "lmmbridge/1"
+Expect = Literal["ok", "singular", "unidentified", "refused"]
+Verdict = Literal[
+    "UNAVAILABLE", "UNSUPPORTED", "CRASHED", "TIMED_OUT", "REFUSED", "UNIDENTIFIED", "WRONG_COMPUTATION",
+    "MULTIMODAL", "WORSE_OPTIMUM", "AGREE", "AGREE_SINGULAR", "FLAT", "NOT_CONVERGED",
+]  # fmt: skip
+Text = Annotated[str, Field(min_length=1)]
+_RANGE = re.compile(r"\s*([A-Za-z][\w.]*)\s*(<=|>=|==|!=|<|>)\s*(\d[\w.+-]*)\s*")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KnownDifference(_Part):
+    """A verdict that is known and understood, so that only its absence is news.
+
+    Attributes
+    ----------
+    engine : str
+    profile, methods : tuple of str
+        Those it holds for; ``"*"`` in the file means all.
+    verdicts : tuple of str
+        Any of these is what is expected.
+    versions : str
+        Such as ``lme4 < 1.1-35`` or ``R >= 4.2, lme4 == 1.1-31`` (all must hold); empty: any version.
+    size : float or str
+        As measured.
+    reason, link : str
+    """
+
+    engine: Text
+    profile: tuple[Profile, ...] = ("default", "tight")
+    methods: tuple[Method, ...] = ("REML", "ML")
+    verdicts: Annotated[tuple[Verdict, ...], Field(min_length=1)]
+    versions: str = ""
+    size: Annotated[float, Field(strict=True)] | str = ""
+    reason: Text
+    link: str = ""
+
+    @field_validator("profile", "methods", mode="before")
+    @classmethod
+    def _star(cls, value: Any, info: ValidationInfo) -> Any:
+        return cls.model_fields[str(info.field_name)].default if value == "*" else value
+
+    @field_validator("versions")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        _conditions(value)
+        return value
+
+    def applies(self, versions: Mapping[str, str]) -> bool:
+        """Whether it is about software of these versions; what is not in `versions` does not satisfy it."""
+        return all(
+            name in versions and _holds(_version(versions[name]), relation, bound)
+            for name, relation, bound in _conditions(self.versions)
+        )
+
+
+class DataFile(_Part):
+    """The data's file in the case's folder, its content hash and number of rows."""
+
+    file: Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")] = "data.parquet"
+    hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    rows: Annotated[int, Field(strict=True, ge=1)]
+
+
+class Spec(_Part):
+    """What case.toml says; docs/cases.md explains every field."""
+
+    schema_: Annotated[Literal["lmmbridge/1"], Field(alias="schema")]
+    title: Text
+    formula: Text
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)]
+    tags: tuple[Text, ...] = ()
+    family: str = ""
+    source: Text
+    licence: Text
+    why: str = ""
+    expect: Expect | dict[Method, Expect] = "ok"
+    missing: Literal["omit", "pass"] = "omit"
+    weights: str = ""
+    offset: str = ""
+    time_limit: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    data: DataFile | None = None
+    generate: Design | None = None
+    known_difference: tuple[KnownDifference, ...] = ()
+
+    @field_validator("expect", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        known = get_args(Expect)
+        if not isinstance(value, dict) and value not in known:
+            raise ValueError(f"{value!r} is not one of {', '.join(known)}, nor a table of them by method")
+        return value
+
+    @field_validator("weights", "offset", mode="before")
+    @classmethod
+    def _reserved(cls, value: Any) -> Any:
+        if value:
+            raise ValueError("reserved, not supported yet; remove it")
+        return ""
+
+    @field_validator("methods")
+    @classmethod
+    def _once(cls, value: tuple[Method, ...]) -> tuple[Method, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("names a method twice; remove one")
+        return value
+
+    @model_validator(mode="after")
+    def _sourced(self) -> Spec:
+        if self.data is None and self.generate is None:
+            raise ValueError("data: missing; add a [data] table, or a [generate] table")
+        return self
+
+
+def _conditions(text: str) -> list[tuple[str, str, Version]]:
+    """``lme4 < 1.1-35, R >= 4.2`` as triples; ValueError."""
+    found = []
+    for part in filter(str.strip, text.split(",")):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{part.strip()!r} is not like 'lme4 < 1.1-35'")
+        found.append((match[1], match[2], _version(match[3])))
+    return found
+
+
+def _version(text: str) -> Version:
+    """R's ``1.1-35`` as 1.1.35; what follows a blank (``4.2.2 Patched``) is left out; ValueError."""
+    try:
+        return Version(text.split()[0].replace("-", "."))
+    except (InvalidVersion, IndexError):
+        raise ValueError(f"{text!r} is not a version such as 1.1-35") from None
+
+
+def _holds(version: Version, relation: str, bound: Version) -> bool:
+    return {
+        "<": version < bound,
+        "<=": version <= bound,
+        ">": version > bound,
+        ">=": version >= bound,
+        "==": version == bound,
+        "!=": version != bound,
+    }[relation]
