@@ -1,0 +1,119 @@
+"""The engines there are, by name. Each is a class behind an entry point of ``lmmbridge.engines``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import cast
+
+from bridge.engines.engine import Engine
+from bridge.errors import BridgeError, UnavailableError
+
+GROUP = "lmmbridge.engines"
+
+# For a checkout that is not installed; pyproject.toml declares the same, and a test holds them equal.
+BUILT_IN = {
+    "numpy": "bridge.engines.numpy:Numpy",
+    "statsmodels": "bridge.engines.statsmodels:Statsmodels",
+    "ols": "bridge.engines.statsmodels:Ols",
+    "lme4": "bridge.engines.lme4:Lme4",
+    "nlme": "bridge.engines.nlme:Nlme",
+    "glmmTMB": "bridge.engines.glmmtmb:GlmmTMB",
+    "lm": "bridge.engines.lm:Lm",
+}
+
+
+@cache
+def targets() -> Mapping[str, str]:
+    """Engine name to ``module:Class``: the built-in ones first, then those that others declare."""
+    declared = {point.name: point.value for point in entry_points(group=GROUP)}
+    return {**BUILT_IN, **dict(sorted(declared.items()))}
+
+
+def names() -> list[str]:
+    """Names of all declared engines, available here or not."""
+    return list(targets())
+
+
+def target(name: str) -> str:
+    """``module:Class`` of an engine.
+
+    Raises
+    ------
+    BridgeError
+        Neither a declared name nor of the form ``module:Class``.
+    """
+    if ":" in name:
+        return name
+    if name not in targets():
+        raise BridgeError(f'engine "{name}": there is none of that name; use one of {", ".join(names())}')
+    return targets()[name]
+
+
+def get(name: str) -> Engine:
+    """Engine by name, or by ``module:Class``; its module is imported now, its software is not.
+
+    Raises
+    ------
+    BridgeError
+        No such engine, or what was found is not an `Engine`.
+    UnavailableError
+        The adapter's own module cannot be imported.
+    """
+    return _load(target(name))
+
+
+@cache
+def _load(place: str) -> Engine:
+    module, _, attribute = place.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)()
+    except Exception as error:
+        raise UnavailableError(
+            f"engine {place}: cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    lacks = [member for member in _MEMBERS if not hasattr(found, member)]
+    if lacks:
+        raise BridgeError(f"engine {place}: is not an Engine; give it {', '.join(lacks)}")
+    return cast(Engine, found)
+
+
+_MEMBERS = ("name", "language", "family", "std_error", "pooling", "version", "supports", "fit")
+
+
+def interpreter(name: str) -> str:
+    """Python that runs the engine: ``LMMBRIDGE_ENGINE_<NAME>_PYTHON`` if set, else this one."""
+    key = "".join(c if c.isalnum() else "_" for c in name.upper())
+    return os.environ.get(f"LMMBRIDGE_ENGINE_{key}_PYTHON") or sys.executable
+
+
+def versions(name: str) -> dict[str, str]:
+    """Software that the engine's numbers depend on, asked of the interpreter that will run it.
+
+    Raises
+    ------
+    UnavailableError
+        Not on this machine; the message says why.
+    """
+    python = interpreter(name)
+    if python == sys.executable:
+        return dict(get(name).version())
+    from bridge.process import Worker
+
+    with Worker(python) as worker:
+        return worker.versions(name)
+
+
+def available() -> dict[str, dict[str, str] | str]:
+    """Each engine's versions, or in a sentence why it cannot be used here."""
+    found: dict[str, dict[str, str] | str] = {}
+    for name in names():
+        try:
+            found[name] = versions(name)
+        except BridgeError as error:
+            found[name] = str(error)
+    return found
