@@ -1,0 +1,44 @@
+# A linear mixed model by lme4, as tidy tables.
+#   source("tidy.R"); source("lme4.R")
+#   fit_lme4(lme4::sleepstudy, Reaction ~ Days + (Days | Subject))$rows
+# profile "default" is a plain call of lmer(); "tight" the best that lme4 can do.
+
+fit_lme4 <- function(data, formula, method = c("REML", "ML"), profile = c("default", "tight")) {
+  REML <- match.arg(method) == "REML"
+  profile <- match.arg(profile)
+  started <- Sys.time()
+  fit <- if (profile == "default") lme4::lmer(formula, data, REML = REML) else tight_lme4(formula, data, REML)
+  seconds <- as.numeric(Sys.time() - started, units = "secs")
+
+  terms <- names(fit@cnms) # two terms on one group share its name here; VarCorr calls the second g.1
+  G <- unname(unclass(lme4::VarCorr(fit)))
+  b <- lme4::ranef(fit, condVar = FALSE)
+  conv <- fit@optinfo$conv
+  rows <- rbind(
+    tidy_fixed(lme4::fixef(fit), sqrt(diag(as.matrix(vcov(fit))))),
+    do.call(rbind, Map(tidy_covariance, terms, G)),
+    tidy_residual(sigma(fit)),
+    do.call(rbind, Map(tidy_levels, names(b), b))
+  )
+  facts <- list(
+    loglik = as.numeric(logLik(fit)), sigma = sigma(fit), n = nobs(fit), seconds = seconds,
+    # A singular fit is a message, not a failure: its lme4 code stays empty.
+    converged = all(c(conv$opt, conv$lme4$code) == 0)
+  )
+  list(rows = rows, facts = facts)
+}
+
+# bobyqa down to 1e-10, from lmer's own start and from relative standard deviations of .1, 1 and 10 over the RMS of
+# each column; then once more from the best, since bobyqa can stop short within its first trust region.
+tight_lme4 <- function(formula, data, REML) {
+  control <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10, maxfun = 1e6))
+  fit_from <- function(theta) lme4::lmer(formula, data, REML = REML, control = control, start = theta)
+  quietly_from <- function(theta) suppressWarnings(suppressMessages(fit_from(theta)))
+  first <- quietly_from(NULL)
+  diagonal <- lme4::getME(first, "lower") == 0
+  rms <- unlist(lapply(lme4::getME(first, "mmList"), function(Z) sqrt(colMeans(Z^2))))
+  starts <- lapply(c(.1, 1, 10), function(scale) replace(0 * diagonal, diagonal, scale / rms))
+  fits <- c(list(first), lapply(starts, quietly_from))
+  best <- fits[[which.max(vapply(fits, logLik, 0))]]
+  fit_from(lme4::getME(best, "theta"))
+}
