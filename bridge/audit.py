@@ -1,0 +1,322 @@
+"""Audit: an engine's answer, held against the algebra at its own (Psi, sigma2).
+
+Given (Psi, sigma2) everything else is linear algebra, so an answer splits in two: did the engine
+find the optimum (the gap), and are its beta, SE, BLUPs and log-likelihood the ones that belong to
+its own covariances (the self-checks)? The second can be recomputed exactly, so the blame is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge import extended
+from bridge.criterion import Criterion, Factors, Point
+from bridge.engines.engine import Engine
+from bridge.fit import Fit, Row
+from bridge.model import Matrix, Model, Vector
+from bridge.reference import Optimum, hessian
+
+Label = tuple[str, str | None, tuple[str, ...] | None, str]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Answer:
+    """An engine's numbers as arrays, joined to the model by label, never by position.
+
+    Attributes
+    ----------
+    beta, std_error : (p,) arrays
+        NaN where the engine gives none.
+    psi : tuple of (k, k) arrays
+        Covariance of each random term, variance scale.
+    sigma2 : float
+    blups : tuple of (levels, k) arrays
+    faults : tuple of str
+        Labels that are missing, foreign or twice: each makes the answer unusable.
+    """
+
+    beta: Vector
+    std_error: Vector
+    psi: Factors
+    sigma2: float
+    blups: tuple[Matrix, ...]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One self-check: the largest deviation found, and where."""
+
+    quantity: str
+    group: str
+    level: tuple[str, ...]
+    term: str
+    estimate: float
+    recomputed: float
+    difference: float
+    scale: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Audit:
+    """What the criterion says of an answer at its own (Psi, sigma2).
+
+    Attributes
+    ----------
+    value : float
+        Unprofiled criterion there, deviance scale.
+    bound : float
+        Its rounding error.
+    std_error : (p,) array
+        sqrt diag Phi there.
+    checks : tuple of Check
+    point : Point
+    """
+
+    value: float
+    bound: float
+    std_error: Vector
+    checks: tuple[Check, ...]
+    point: Point
+
+
+def expected_labels(model: Model) -> Iterator[Label]:
+    """Every label that a complete answer has, in order."""
+    for name in model.names:
+        yield ("fixed", None, None, name)
+    for term in model.random:
+        for i, first in enumerate(term.names):
+            yield ("ran_pars", term.group, None, f"var__{first}")
+            for second in term.names[i + 1 :]:
+                yield ("ran_pars", term.group, None, f"cov__{first}.{second}")
+        for level in term.levels:
+            for name in term.names:
+                yield ("ran_vals", term.group, level, name)
+    yield ("ran_pars", "Residual", None, "var__Observation")
+
+
+def align(model: Model, fit: Fit) -> Answer:
+    """An `Answer` from a Fit; its `faults` say what could not be joined."""
+    rows: dict[Label, Row] = {(r.effect, r.group, r.level, r.term): r for r in fit.rows}
+    wanted = list(expected_labels(model))
+    counts = Counter((r.effect, r.group, r.level, r.term) for r in fit.rows)
+    known = set(wanted)
+    faults = [f"missing {_spell(label)}" for label in wanted if label not in rows]
+    faults += [f"foreign {_spell(label)}" for label in rows if label not in known]
+    faults += [f"twice {_spell(label)}" for label, count in counts.items() if count > 1]
+
+    def number(effect: str, group: str | None, level: tuple[str, ...] | None, term: str) -> float:
+        row = rows.get((effect, group, level, term))
+        return math.nan if row is None else float(row.estimate)
+
+    beta = np.array([number("fixed", None, None, name) for name in model.names])
+    errors = [rows.get(("fixed", None, None, name)) for name in model.names]
+    std_error = np.array([math.nan if r is None or r.std_error is None else r.std_error for r in errors])
+    psi, blups = [], []
+    for term in model.random:
+        G = np.array(
+            [
+                [
+                    number("ran_pars", term.group, None, _entry(term.names, i, j))
+                    for j in range(len(term.names))
+                ]
+                for i in range(len(term.names))
+            ]
+        )
+        psi.append(G)
+        blups.append(
+            np.array(
+                [
+                    [number("ran_vals", term.group, level, name) for name in term.names]
+                    for level in term.levels
+                ]
+            )
+        )
+    return Answer(
+        beta,
+        std_error,
+        tuple(psi),
+        number("ran_pars", "Residual", None, "var__Observation"),
+        tuple(blups),
+        tuple(faults),
+    )
+
+
+def _entry(names: tuple[str, ...], i: int, j: int) -> str:
+    low, high = min(i, j), max(i, j)
+    return f"var__{names[i]}" if i == j else f"cov__{names[low]}.{names[high]}"
+
+
+def _spell(label: Label) -> str:
+    effect, group, level, term = label
+    return " ".join([effect, *([group] if group else []), *(["/".join(level)] if level else []), term])
+
+
+def usable(answer: Answer) -> str:
+    """Empty if the criterion can be evaluated at the answer, else why not."""
+    numbers = [
+        *answer.beta,
+        answer.sigma2,
+        *(v for G in answer.psi for v in G.ravel()),
+        *(v for b in answer.blups for v in b.ravel()),
+    ]
+    if not np.all(np.isfinite(numbers)):
+        return "NaN or Inf among its estimates"
+    if answer.sigma2 <= 0:
+        return f"a residual variance of {answer.sigma2:.6g}"
+    for G in answer.psi:
+        scale = np.sqrt(np.maximum(np.diag(G), 0))
+        whole = np.where(np.outer(scale, scale) > 0, G / np.maximum(np.outer(scale, scale), 1e-300), G)
+        if np.any(np.diag(G) < 0) or np.linalg.eigvalsh(whole)[0] < -1e-7:
+            return "a covariance matrix of random effects that is not positive semidefinite"
+    return ""
+
+
+def audit(criterion: Criterion, answer: Answer, fit: Fit, engine: Engine) -> Audit:
+    """Recompute beta, SE, BLUPs and log-likelihood at the answer's own (Psi, sigma2)."""
+    value, point = criterion.unprofiled(answer.psi, answer.sigma2)
+    bound = point.bound
+    phi_error = np.sqrt(np.diag(criterion.phi(point, answer.sigma2)))
+    checks = [
+        *_fixed_checks(criterion, answer, point, phi_error),
+        *_error_checks(criterion, answer, point, phi_error, engine),
+    ]
+    checks += _blup_checks(criterion, answer, point)
+    if not math.isnan(fit.sigma):
+        checks.append(
+            Check(
+                "self: sigma",
+                "Residual",
+                (),
+                "sigma",
+                fit.sigma,
+                math.sqrt(answer.sigma2),
+                abs(fit.sigma / math.sqrt(answer.sigma2) - 1),
+                "relative",
+            )
+        )
+    if not (math.isnan(fit.loglik) and engine.pooling == "complete"):
+        checks.append(
+            Check(
+                "self: logLik",
+                "",
+                (),
+                "logLik",
+                fit.loglik,
+                -value / 2,
+                abs(fit.loglik + value / 2),
+                "absolute",
+            )
+        )
+    return Audit(value, bound, phi_error, tuple(checks), point)
+
+
+def gap(criterion: Criterion, answer: Answer, found: Audit, best: Optimum, bound: float) -> float:
+    """Criterion at the answer minus at the optimum (deviance scale).
+
+    Settled in ball arithmetic where the difference is within ten rounding errors of float64.
+    """
+    difference = found.value - best.value
+    model = criterion.structure.model
+    if abs(difference) > 10 * (found.bound + bound) or not extended.within_reach(model):
+        return difference
+    ours = extended.criterion(model, criterion.method, answer.psi, answer.sigma2)
+    return float(ours - extended.criterion(model, criterion.method, best.psi, best.sigma2))
+
+
+def _fixed_checks(criterion: Criterion, answer: Answer, point: Point, phi_error: Vector) -> Iterator[Check]:
+    model = criterion.structure.model
+    right = criterion.beta(point)
+    for j, name in enumerate(model.names):
+        off = abs(answer.beta[j] - right[j]) / phi_error[j]
+        yield Check("self: beta", "", (), name, float(answer.beta[j]), float(right[j]), float(off), "SE")
+    e = model.y - model.X @ answer.beta
+    for term, b in zip(model.random, answer.blups, strict=True):
+        e = e - np.sum(term.Z * b[term.index], axis=1)
+    for j, name in enumerate(model.names):
+        x = model.X[:, j]
+        score = float(x @ e) / (math.sqrt(answer.sigma2) * float(np.linalg.norm(x)))
+        yield Check("self: X'R^-1e", "", (), name, score, 0.0, abs(score), "|R^-1/2 x|")
+
+
+def _error_checks(
+    criterion: Criterion, answer: Answer, point: Point, phi_error: Vector, engine: Engine
+) -> Iterator[Check]:
+    if engine.std_error == "none":
+        return
+    right = phi_error if engine.std_error == "phi" else joint_error(criterion, point, answer.sigma2)
+    for j, name in enumerate(criterion.structure.model.names):
+        if np.isfinite(right[j]):
+            off = abs(answer.std_error[j] / right[j] - 1)
+            yield Check(
+                "self: SE",
+                "",
+                (),
+                name,
+                float(answer.std_error[j]),
+                float(right[j]),
+                float(off),
+                f"relative, {engine.std_error}",
+            )
+
+
+def _blup_checks(criterion: Criterion, answer: Answer, point: Point) -> Iterator[Check]:
+    right = criterion.blups(point, answer.beta)
+    scale2 = answer.sigma2 / criterion.sigma2(point)
+    floors = criterion.floors(point)
+    for term, b, b_right, G, F in zip(
+        criterion.structure.model.random, answer.blups, right, answer.psi, floors, strict=True
+    ):
+        off = np.abs(b - b_right) / np.sqrt(np.diag(G) + scale2 * np.diag(F))
+        i, j = np.unravel_index(int(np.argmax(off)), off.shape)
+        yield Check(
+            "self: BLUP",
+            term.group,
+            term.levels[i],
+            term.names[j],
+            float(b[i, j]),
+            float(b_right[i, j]),
+            float(off[i, j]),
+            "sqrt(G+F)",
+        )
+
+
+def joint_error(criterion: Criterion, point: Point, sigma2: float) -> Vector:
+    """SE from the joint Hessian of (beta, theta): sqrt diag(Phi + D W D'), NaN where it is undefined.
+
+    D = d beta / d theta, W = twice the inverse Hessian of the profiled criterion. At the boundary
+    (a Hessian that is not positive definite, or a column of Lambda at zero) it has no meaning.
+    """
+    phi = criterion.phi(point, sigma2)
+    theta = np.concatenate([L[np.tril_indices(len(L))] for L in point.factors] or [np.zeros(0)])
+    if not theta.size:
+        return np.sqrt(np.diag(phi))
+    H = hessian(criterion, point)
+    values, vectors = np.linalg.eigh(H)
+    smallest = min(float(np.min(np.abs(np.diag(L)))) for L in point.factors)
+    if values[0] <= 1e-7 * values[-1] or smallest < 1e-4:
+        return np.full(len(phi), math.nan)
+    D = np.zeros((len(phi), theta.size))
+    for i in range(theta.size):
+        h = 1e-5 * max(1.0, abs(theta[i]))
+        sides = [criterion.beta(criterion.at(_moved(point.factors, i, sign * h))) for sign in (1, -1)]
+        D[:, i] = (sides[0] - sides[1]) / (2 * h)
+    W = 2 * (vectors / values) @ vectors.T
+    return np.sqrt(np.diag(phi + D @ W @ D.T))
+
+
+def _moved(factors: Factors, i: int, by: float) -> Factors:
+    out = [L.copy() for L in factors]
+    for L in out:
+        size = len(L) * (len(L) + 1) // 2
+        if i < size:
+            rows, cols = np.tril_indices(len(L))
+            L[rows[i], cols[i]] += by
+            break
+        i -= size
+    return tuple(out)

@@ -1,0 +1,235 @@
+"""Compare: an audited answer and the reference -> a verdict with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge import tolerance
+from bridge.audit import Answer, Audit, Check, align, audit, gap, usable
+from bridge.comparison import Comparison, compared
+from bridge.engines.engine import Engine
+from bridge.fit import Fit
+from bridge.model import Model
+from bridge.reference import Reference, descend, hessian, optimum
+from bridge.verdict import Claim, Judgement, Known, Verdict
+
+__all__ = ["Comparison", "Judgement", "Known", "Verdict", "advice", "claim", "judge"]
+
+
+def judge(
+    case: str,
+    model: Model,
+    reference: Reference | None,
+    fit: Fit,
+    engine: Engine,
+    *,
+    expect: str = "ok",
+    known: Sequence[Known] = (),
+) -> Judgement:
+    """The verdict on one fit.
+
+    Parameters
+    ----------
+    case : str
+        Name of the case, for the record.
+    model : Model
+        For a complete-pooling baseline, the model without its random terms.
+    reference : Reference or None
+        None where the model is ill-posed and there is nothing to judge by.
+    expect : {"ok", "singular", "unidentified", "refused"}
+        What the case says of itself; for the last two only a refusal is right.
+    known : sequence of Known
+        The case's known differences.
+    """
+    outcome = _outcome(model, reference, fit, engine, expect)
+    speaking = [k for k in known if k.matches(fit.engine, fit.method, fit.profile, fit.versions)]
+    mine = speaking[0] if speaking else None
+    good = outcome.verdict.passes or outcome.verdict.neutral
+    if expect in ("unidentified", "refused"):
+        good = outcome.verdict == Verdict.REFUSED or outcome.verdict.neutral
+    surprise = ""
+    if mine is not None and not outcome.verdict.neutral:
+        if outcome.verdict.value not in mine.verdicts:
+            surprise = (
+                f"a known difference is gone: expected {' or '.join(mine.verdicts)} ({mine.reason}), "
+                f"got {outcome.verdict}; remove or narrow the entry in case.toml"
+            )
+    elif not good:
+        surprise = f"{outcome.verdict}: {outcome.reason}"
+    return Judgement(
+        case,
+        fit,
+        outcome.verdict,
+        outcome.reason,
+        outcome.gap,
+        outcome.rows,
+        claim(fit),
+        mine,
+        not surprise,
+        surprise,
+    )
+
+
+def claim(fit: Fit) -> Claim:
+    """What the engine says of its own answer."""
+    if fit.converged is False:
+        return "not converged"
+    if fit.messages:
+        return "warned"
+    return "ok" if fit.converged else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    verdict: Verdict
+    reason: str
+    gap: float = math.nan
+    rows: tuple[Comparison, ...] = ()
+
+
+STATUS = {
+    "refused": Verdict.REFUSED,
+    "unsupported": Verdict.UNSUPPORTED,
+    "unavailable": Verdict.UNAVAILABLE,
+    "crashed": Verdict.CRASHED,
+    "timed_out": Verdict.TIMED_OUT,
+}
+
+
+def _outcome(model: Model, reference: Reference | None, fit: Fit, engine: Engine, expect: str) -> _Outcome:
+    if fit.status != "ok":
+        return _Outcome(STATUS[fit.status], fit.reason)
+    if expect in ("unidentified", "refused") or reference is None:
+        return _Outcome(
+            Verdict.UNIDENTIFIED,
+            "gives numbers for a model that the data do not identify; it should refuse",
+        )
+    answer = align(model, fit)
+    if answer.faults:
+        more = f" and {len(answer.faults) - 1} more" if len(answer.faults) > 1 else ""
+        return _Outcome(Verdict.WRONG_COMPUTATION, f"its labels do not join: {answer.faults[0]}{more}")
+    if fault := usable(answer):
+        if fit.converged is False:
+            return _Outcome(Verdict.NOT_CONVERGED, f"no usable numbers: {fault}")
+        return _Outcome(Verdict.WRONG_COMPUTATION, f"returns {fault}")
+    found = audit(reference.criterion, answer, fit, engine)
+
+    def limit(quantity: str) -> float:
+        return tolerance.lookup(quantity, engine.name, engine.family, fit.profile).value
+
+    checks = [_checked(check, limit(check.quantity), abs(found.value)) for check in found.checks]
+    off = gap(reference.criterion, answer, found, reference.best, reference.point.bound)
+    rows = (*compared(reference, answer, found, fit, off, limit), *checks)
+    slack = 10 * (found.bound + reference.point.bound)
+    bad = [row for row in checks if not row.ok]
+    if bad:
+        return _Outcome(Verdict.WRONG_COMPUTATION, _blame(bad), off, rows)
+    if off < -(limit("gap") + slack):
+        return _Outcome(
+            Verdict.REFERENCE_WRONG,
+            f"its criterion is {-off:.3g} below the reference: the reference is wrong, not the engine",
+            off,
+            rows,
+        )
+    if off > limit("gap") + slack:
+        return _worse(reference, found, answer, off, limit("gap") + slack, rows)
+    return _within(reference, answer, off, rows)
+
+
+def _checked(check: Check, most: float, size: float) -> Comparison:
+    if check.quantity == "self: logLik":
+        most += 1e-13 * size
+    numbers = (check.estimate, check.recomputed, check.difference, check.scale, most, math.nan)
+    return Comparison(check.quantity, check.group, check.level, check.term, *numbers)
+
+
+def _blame(bad: list[Comparison]) -> str:
+    worst = max(bad, key=lambda r: r.difference / r.tolerance if r.difference == r.difference else math.inf)
+    what = worst.quantity.removeprefix("self: ")
+    where = " ".join(
+        part for part in (worst.group, "/".join(worst.level), worst.term) if part and part != what
+    )
+    return (
+        f"its {what}{f' of {where}' if where else ''} is {worst.estimate:.6g} where its own variances give "
+        f"{worst.reference:.6g} ({worst.difference:.2g} {worst.scale}, allowed {worst.tolerance:.1g})"
+    )
+
+
+def _worse(
+    reference: Reference, found: Audit, answer: Answer, off: float, limit: float, rows: tuple[Comparison, ...]
+) -> _Outcome:
+    criterion = reference.criterion
+    landing = optimum(criterion, descend(criterion, found.point.factors))
+    if (
+        not reference.same(landing, reference.best)
+        and landing.value - reference.best.value > limit
+        and found.value - landing.value <= limit
+    ):
+        return _Outcome(
+            Verdict.MULTIMODAL,
+            f"ends in another local optimum, {off:.3g} deviance units above the best; try other starts",
+            off,
+            rows,
+        )
+    return _Outcome(
+        Verdict.WORSE_OPTIMUM,
+        f"stops {off:.3g} deviance units above the optimum; {advice(criterion.structure.model)}",
+        off,
+        rows,
+    )
+
+
+def _within(reference: Reference, answer: Answer, off: float, rows: tuple[Comparison, ...]) -> _Outcome:
+    bad = [row for row in rows if not row.ok]
+    if not bad:
+        if reference.singular:
+            return _Outcome(
+                Verdict.AGREE_SINGULAR, "agrees; the fit is singular: some variance is zero", off, rows
+            )
+        return _Outcome(Verdict.AGREE, "agrees", off, rows)
+    criterion = reference.criterion
+    landing = optimum(criterion, descend(criterion, criterion.factors(answer.psi, answer.sigma2)))
+    worst = max(bad, key=lambda r: r.difference / r.tolerance)
+    if reference.same(landing, reference.best):
+        return _Outcome(
+            Verdict.FLAT,
+            f"the criterion is flat here: {worst.quantity} {worst.term} is {worst.difference:.2g} "
+            f"{worst.scale} off at a gap of {off:.1g}{flattest(reference)}",
+            off,
+            rows,
+        )
+    return _Outcome(
+        Verdict.MULTIMODAL,
+        f"near tie: another optimum {off:.1g} deviance units higher; {worst.quantity} {worst.term} differs",
+        off,
+        rows,
+    )
+
+
+def flattest(reference: Reference) -> str:
+    """How far theta can move along its flattest direction for one deviance unit, in words."""
+    values = np.linalg.eigvalsh(hessian(reference.criterion, reference.point))
+    if not len(values) or values[0] <= 0:
+        return ""
+    return (
+        f" (one deviance unit is {math.sqrt(2 / float(values[0])):.2g} in theta along the flattest direction)"
+    )
+
+
+def advice(model: Model) -> str:
+    """What a user can do about an optimiser that stopped short."""
+    for j, name in enumerate(model.names):
+        x = model.X[:, j]
+        spread, centre = float(np.std(x)), abs(float(np.mean(x)))
+        if spread > 0 and centre > 100 * spread:
+            return f"centre {name} (its mean is {centre / spread:.0f} times its sd)"
+        if spread > 1e4 or 0 < spread < 1e-4:
+            return f"rescale {name} (its sd is {spread:.2g})"
+    spread = float(np.std(model.y))
+    if spread > 1e4 or spread < 1e-4:
+        return f"rescale {model.response} (its sd is {spread:.2g})"
+    return "tighten the optimiser or start elsewhere"

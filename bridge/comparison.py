@@ -1,0 +1,128 @@
+"""Comparison: one number of an engine beside the reference's, on a scale that means the same everywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge.audit import Answer, Audit
+from bridge.fit import Fit
+from bridge.reference import Reference, distance
+
+Limit = Callable[[str], float]
+"""Tolerance of a quantity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One number of an engine beside the reference's.
+
+    Attributes
+    ----------
+    quantity : str
+        ``gap``, ``beta``, ``SE``, ``sigma``, ``G``, ``var``, ``BLUP``, ``logLik``, or a self-check
+        of the audit: ``self: X'R^-1e``, ``self: beta``, ``self: SE``, ``self: BLUP``, ``self: logLik``.
+    difference : float
+        Absolute, on the scale of the quantity (`scale`).
+    scale : str
+        What `difference` is measured in.
+    tolerance : float
+        Largest difference allowed.
+    lre : float
+        Correct digits, -log10 of the relative difference, in [0, 15]; NaN where it has no meaning.
+    """
+
+    quantity: str
+    group: str
+    level: tuple[str, ...]
+    term: str
+    estimate: float
+    reference: float
+    difference: float
+    scale: str
+    tolerance: float
+    lre: float
+
+    @property
+    def ok(self) -> bool:
+        """Within tolerance; NaN never is."""
+        return self.difference <= self.tolerance
+
+
+def lre(estimate: float, truth: float, scale: float) -> float:
+    """Log relative error: correct digits of `estimate`, in [0, 15] (McCullough 1998)."""
+    if not math.isfinite(estimate):
+        return 0.0
+    if estimate == truth:
+        return 15.0
+    base = abs(truth) if truth != 0 else scale
+    return float(np.clip(-math.log10(abs(estimate - truth) / base), 0.0, 15.0)) if base > 0 else 0.0
+
+
+def compared(
+    reference: Reference, answer: Answer, found: Audit, fit: Fit, off: float, limit: Limit
+) -> tuple[Comparison, ...]:
+    """The answer beside the reference, quantity by quantity; `off` is the gap."""
+    best, slack = reference.best, 10 * (found.bound + reference.point.bound)
+    rows = [_absolute("gap", "criterion", best.value + off, best.value, abs(off), limit("gap") + slack)]
+    if math.isfinite(fit.loglik):
+        most = limit("logLik") + 1e-13 * abs(reference.loglik)
+        off_loglik = abs(fit.loglik - reference.loglik)
+        rows.append(_absolute("logLik", "logLik", fit.loglik, reference.loglik, off_loglik, most))
+    return (*rows, *_fixed(reference, answer, found, limit), *_random(reference, answer, limit))
+
+
+def _absolute(quantity: str, term: str, estimate: float, truth: float, off: float, most: float) -> Comparison:
+    return Comparison(
+        quantity, "", (), term, estimate, truth, off, "absolute", most, lre(estimate, truth, 1.0)
+    )
+
+
+def _fixed(reference: Reference, answer: Answer, found: Audit, limit: Limit) -> Iterator[Comparison]:
+    se = np.sqrt(np.diag(reference.phi))
+    for j, name in enumerate(reference.criterion.structure.model.names):
+        yield _scaled("beta", "", (), name, answer.beta[j], reference.beta[j], se[j], "SE", limit("beta"))
+        yield _scaled("SE", "", (), name, found.std_error[j], se[j], se[j], "relative", limit("SE"))
+    sigma, right = math.sqrt(answer.sigma2), math.sqrt(reference.best.sigma2)
+    yield _scaled("sigma", "Residual", (), "sigma", sigma, right, right, "relative", limit("sigma"))
+
+
+def _random(reference: Reference, answer: Answer, limit: Limit) -> Iterator[Comparison]:
+    most, here = limit("G"), limit("BLUP")
+    for t, term in enumerate(reference.criterion.structure.model.random):
+        G, right, F = answer.psi[t], reference.best.psi[t], reference.floors[t]
+        whole = " ".join(term.names)
+        off = distance(G, right, F)
+        yield Comparison("G", term.group, (), whole, math.nan, math.nan, off, "G+F", most, math.nan)
+        unit = np.sqrt(np.diag(right) + np.diag(F))
+        for i, first in enumerate(term.names):
+            for j, second in enumerate(term.names[i:], i):
+                name = f"var__{first}" if i == j else f"cov__{first}.{second}"
+                yield _scaled(
+                    "var", term.group, (), name, G[i, j], right[i, j], unit[i] * unit[j], "G+F", most
+                )
+        for i, level in enumerate(term.levels):
+            for j, name in enumerate(term.names):
+                b, b_right = answer.blups[t][i, j], reference.blups[t][i, j]
+                yield _scaled("BLUP", term.group, level, name, b, b_right, unit[j], "sqrt(G+F)", here)
+
+
+def _scaled(
+    quantity: str,
+    group: str,
+    level: tuple[str, ...],
+    term: str,
+    estimate: float,
+    truth: float,
+    unit: float,
+    scale: str,
+    most: float,
+) -> Comparison:
+    estimate, truth, unit = float(estimate), float(truth), float(unit)
+    off = abs(estimate - truth) / unit
+    return Comparison(
+        quantity, group, level, term, estimate, truth, off, scale, most, lre(estimate, truth, unit)
+    )
