@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from itertools import product
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bridge.coding import Design, Factor, Key, Numeric, Variable, as_factor, design, evaluate, read
+from bridge.errors import DataError, ModelError
+from bridge.formula import Bar, Formula, Part, parse
+from bridge.grammar import Expr, Name, deparse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,4 +124,269 @@ class Model:
     @property
     def p(self) -> int:
         """Fixed-effect columns."""
-        return self.X.shape[1]
+        return int(self.X.shape[1])
+
+
+def build(
+    formula: str | Formula,
+    frame: pd.DataFrame,
+    *,
+    missing: Literal["omit", "pass"] = "omit",
+    name: str = "data",
+) -> Model:
+    """Meet a formula with data, by R's semantics; rows with a missing value never enter y, X or Z.
+
+    Parameters
+    ----------
+    formula : str or Formula
+        lme4's language (docs/formula.md).
+    frame : pandas.DataFrame
+        One row an observation.
+    missing : {"omit", "pass"}
+        Whether `Model.data` leaves such rows out, too, or keeps them.
+    name : str
+        What messages call the data.
+
+    Raises
+    ------
+    FormulaError
+        Outside the grammar.
+    DataError
+        Unknown column, wrong type, Inf, no rows.
+    ModelError
+        One level in a factor, a random effect twice, names that collide.
+    """
+    parsed = parse(formula) if isinstance(formula, str) else formula
+    source = _Source(frame, name)
+    parts = [parsed.fixed, *(bar.part for bar in parsed.random)]
+    given = _Columns(
+        source.response(parsed.response),
+        {v: evaluate(v, source.column, name) for part in parts for v in part.variables},
+        {f: source.grouping(f) for bar in parsed.random for f in bar.factors},
+    )
+    gone = given.missing()
+    if gone.all():
+        raise DataError(f"{name}: every one of the {len(gone)} rows has a missing value; fill a column in")
+    kept = given.take(~gone)
+    for variable in (v for part in parts for term in part.terms for v in term):
+        _check_levels(kept.variables[variable], name)
+    n = len(kept.y.values)
+    fixed = design(parsed.fixed, kept.variables, n)
+    _check_names(fixed.names, "the fixed part", name)
+    designs = [design(bar.part, kept.variables, n) for bar in parsed.random]
+    random = tuple(_random(bar, z, kept, name) for bar, z in zip(parsed.random, designs, strict=True))
+    _check_distinct(random)
+    speller = _Speller(kept, given.take(np.ones(len(gone), dtype=bool)) if missing == "pass" else kept, gone)
+    spelling = speller.spell(parsed, fixed, designs)
+    return Model(
+        formula=parsed.text,
+        response=deparse(parsed.response),
+        y=kept.y.values[:, 0],
+        X=fixed.matrix,
+        names=fixed.names,
+        random=random,
+        data=speller.frame(),
+        spelling=spelling,
+        dropped=int(gone.sum()),
+        missing=missing,
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Columns:
+    """The response, the variables of all parts and the grouping factors, over the same rows."""
+
+    y: Numeric
+    variables: dict[Expr, Variable]
+    groups: dict[Name, Factor]
+
+    def missing(self) -> NDArray[np.bool_]:
+        columns = (self.y, *self.variables.values(), *self.groups.values())
+        return np.asarray(np.logical_or.reduce([c.missing() for c in columns]))
+
+    def take(self, rows: NDArray[np.bool_]) -> _Columns:
+        return _Columns(
+            self.y.take(rows),
+            {k: v.take(rows) for k, v in self.variables.items()},
+            {k: v.take(rows) for k, v in self.groups.items()},
+        )
+
+
+class _Source:
+    """The user's data frame, each column read once."""
+
+    def __init__(self, frame: pd.DataFrame, name: str) -> None:
+        self.frame, self.name = frame, name
+        self.seen: dict[str, Variable] = {}
+        if frame.columns.has_duplicates:
+            twice = frame.columns[frame.columns.duplicated()][0]
+            raise DataError(f'{name}: column "{twice}" is there twice; rename one')
+        if not len(frame):
+            raise DataError(f"{name}: there are no rows")
+
+    def column(self, name: str) -> Variable:
+        if name not in self.seen:
+            if name not in self.frame.columns:
+                raise DataError(f'{self.name}: no column "{name}"; {self.advice(name)}')
+            self.seen[name] = read(self.frame[name], name, f'{self.name}: column "{name}"')
+        return self.seen[name]
+
+    def advice(self, name: str) -> str:
+        names = [str(c) for c in self.frame.columns]
+        close = get_close_matches(name, names, n=3, cutoff=0.5)
+        close = close or [c for c in names if c.lower() == name.lower()]
+        if close:
+            return "did you mean " + " or ".join(f'"{c}"' for c in close) + "?"
+        return f"there are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+
+    def response(self, tree: Expr) -> Numeric:
+        variable = evaluate(tree, self.column, self.name)
+        if isinstance(variable, Factor):
+            kind = "logical" if variable.logical else "text or categorical"
+            raise DataError(f"{self.name}: the response {variable.label} is {kind}; it must be numeric")
+        return variable
+
+    def grouping(self, factor: Name) -> Factor:
+        where = f'{self.name}: column "{factor.text}"'
+        return as_factor(self.column(factor.text), factor.text, where)
+
+
+def _check_levels(variable: Variable, name: str) -> None:
+    if isinstance(variable, Factor) and len(variable.levels) < 2:
+        raise ModelError(
+            f"{name}: factor {variable.label} has one level ({variable.levels[0]!r}) in the rows used; "
+            "remove it from the formula"
+        )
+
+
+def _check_names(names: Sequence[str], what: str, name: str) -> None:
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise ModelError(f"{name}: two coefficients of {what} are called {twice}; rename a column or level")
+
+
+def _check_distinct(random: Iterable[RandomTerm]) -> None:
+    seen: set[tuple[frozenset[str], str]] = set()
+    for term in random:
+        for coefficient in term.names:
+            key = frozenset(term.factors), coefficient
+            if key in seen:
+                raise ModelError(f"{coefficient} varies by {term.group} twice; remove one from the formula")
+            seen.add(key)
+
+
+def _random(bar: Bar, z: Design, kept: _Columns, name: str) -> RandomTerm:
+    _check_names(z.names, f"the random term by {bar.group}", name)
+    factors = [kept.groups[f] for f in bar.factors]
+    index, levels = factors[0].codes, [(label,) for label in factors[0].levels]
+    if len(factors) > 1:
+        for factor in factors[1:]:
+            # numbered anew at each step, so that many crossed factors cannot overflow
+            pairs, index = np.unique(index * len(factor.levels) + factor.codes, return_inverse=True)
+            outer, inner = np.divmod(pairs, len(factor.levels))
+            levels = [
+                (*levels[i], factor.levels[j]) for i, j in zip(outer.tolist(), inner.tolist(), strict=True)
+            ]
+        _check_names([":".join(level) for level in levels], f"the groups {bar.group}", name)
+    names = tuple(f.text for f in bar.factors)
+    return RandomTerm(bar.group, names, z.names, z.matrix, np.asarray(index, dtype=np.intp), tuple(levels))
+
+
+class _Speller:
+    """Gives aliases out, and says what each coefficient over aliases is in the model's names.
+
+    `kept` has the rows that are used, `shown` those that engines get, `gone` which of them differ.
+    """
+
+    def __init__(self, kept: _Columns, shown: _Columns, gone: NDArray[np.bool_]) -> None:
+        self.shown, self.gone = shown, gone
+        self.columns: list[Vector | Factor] = [shown.y.values[:, 0]]
+        self.aliases: dict[Expr, list[Name]] = {}
+        self.stems: dict[str, Key] = {}
+        self.empty: dict[Expr, Variable] = {}
+        for tree, variable in kept.variables.items():
+            self.aliases[tree] = [
+                self.add(variable, j, shown.variables[tree])
+                for j in range(len(variable.suffixes) if isinstance(variable, Numeric) else 1)
+            ]
+        self.groups = {name: self.new(factor).text for name, factor in shown.groups.items()}
+
+    def new(self, column: Vector | Factor) -> Name:
+        self.columns.append(column)
+        return Name(f"v{len(self.columns) - 1}")
+
+    def add(self, variable: Variable, j: int, shown: Variable) -> Name:
+        """One alias column; `empty` has it without rows, which is enough for R's names."""
+        if isinstance(variable, Numeric) and isinstance(shown, Numeric):
+            alias = self.new(shown.values[:, j])
+            self.empty[alias] = Numeric(alias.text, np.empty((0, 1)))
+            self.stems[alias.text] = (variable.label, variable.suffixes[j])
+        else:
+            assert isinstance(variable, Factor)
+            assert isinstance(shown, Factor)
+            alias = self.new(shown)
+            none = np.empty(0, dtype=np.intp)
+            self.empty[alias] = Factor(alias.text, none, variable.levels, variable.ordered)
+            self.stems[alias.text] = (variable.label, "")
+        return alias
+
+    def spell(self, parsed: Formula, fixed: Design, designs: Sequence[Design]) -> Spelling:
+        right, fixed_names = self.part(parsed.fixed, fixed)
+        bars = [self.part(bar.part, z) for bar, z in zip(parsed.random, designs, strict=True)]
+        random = tuple(
+            (text, tuple(self.groups[f] for f in bar.factors))
+            for (text, _), bar in zip(bars, parsed.random, strict=True)
+        )
+        return Spelling(
+            formula=" + ".join([f"v0 ~ {right}", *(f"({text} | {':'.join(g)})" for text, g in random)]),
+            fixed=f"v0 ~ {right}",
+            random=random,
+            fixed_names=fixed_names,
+            random_names=tuple(names for _, names in bars),
+        )
+
+    def part(self, part: Part, made: Design) -> tuple[str, dict[str, str]]:
+        """Right-hand side over aliases, and its coefficients' names.
+
+        Where R would code the aliased terms otherwise (``0 + poly(x, 2) * f``: each column of poly is
+        a term of its own), the columns themselves become numeric variables.
+        """
+        written = [t for term in part.terms for t in product(*(self.aliases[v] for v in term))]
+        order = list(dict.fromkeys(v for term in written for v in term))
+        terms = tuple(tuple(sorted(term, key=order.index)) for term in written)
+        spelled = design(Part(part.intercept, tuple(order), terms), self.empty, 0)
+        origin = dict(zip(made.keys, made.names, strict=True))
+        keys = [frozenset((self.stems[a][0], self.stems[a][1] + s) for a, s in key) for key in spelled.keys]
+        if set(keys) == set(origin) and len(keys) == len(origin):
+            names = {alias: origin[key] for alias, key in zip(spelled.names, keys, strict=True)}
+            return _right(part.intercept, [":".join(v.text for v in term) for term in written]), names
+        names = {"(Intercept)": "(Intercept)"} if part.intercept else {}
+        for name, values in zip(made.names, made.matrix.T, strict=True):
+            if name != "(Intercept)":
+                names[self.new(self.spread(values)).text] = name
+        return _right(part.intercept, [alias for alias in names if alias != "(Intercept)"]), names
+
+    def spread(self, values: Vector) -> Vector:
+        """A column over the rows used, over the rows shown."""
+        if len(values) == len(self.shown.y.values):
+            return values
+        full = np.full(len(self.gone), np.nan)
+        full[~self.gone] = values
+        return full
+
+    def frame(self) -> pd.DataFrame:
+        """The aliased columns, factors as Categorical."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                f"v{i}": pd.Categorical.from_codes(c.codes, list(c.levels), ordered=c.ordered)
+                if isinstance(c, Factor)
+                else c
+                for i, c in enumerate(self.columns)
+            }
+        )
+
+
+def _right(intercept: bool, terms: Sequence[str]) -> str:
+    return " + ".join(["1" if intercept else "0", *terms])
