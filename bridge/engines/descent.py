@@ -74,16 +74,19 @@ def newton_step(gradient: Vector, hessian: Matrix, radius: float) -> tuple[Vecto
     w, V = np.linalg.eigh(hessian)
     g = V.T @ gradient
     g = np.where(np.abs(w) > 1e-12 * np.abs(w).max(), g, 0.0)
+    used = g != 0
+
+    def shifted(by: float) -> Vector:
+        return -np.divide(g, w + by, out=np.zeros_like(g), where=used)
+
     low = max(0.0, -float(w[0]))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        s = -np.where(g == 0, 0.0, g / w)
+    s = shifted(0.0)
     if low > 0 or np.linalg.norm(s) > radius:
         high = low + float(np.linalg.norm(g)) / radius + 1e-300
         for _ in range(20):
             middle = (low + high) / 2
-            shifted = np.linalg.norm(g / (w + middle))
-            low, high = (middle, high) if shifted > radius else (low, middle)
-        s = -g / (w + high)
+            low, high = (middle, high) if np.linalg.norm(shifted(middle)) > radius else (low, middle)
+        s = shifted(high)
     return V @ s, -float(g @ s + 0.5 * (w * s) @ s)
 
 

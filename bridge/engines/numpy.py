@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -39,7 +38,6 @@ def unfit(model: Model) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
 class Numpy:
     """Engine `numpy`; see `Engine` for the attributes."""
 

@@ -1,0 +1,287 @@
+"""statsmodels: MixedLM, and OLS as the complete-pooling baseline, from y, X and Z (no formula evaluated)."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import UnavailableError
+from bridge.fit import Fit, Method, Profile, Row
+from bridge.model import Model, RandomTerm
+
+Answer = dict[str, Any]
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "powell": {"maxiter": 10_000, "maxfun": 100_000, "xtol": 1e-10, "ftol": 1e-14},
+    "lbfgs": {"maxiter": 10_000, "pgtol": 1e-9, "factr": 1.0},
+    "bfgs": {"maxiter": 10_000, "gtol": 1e-9},
+}
+
+
+def versions() -> Mapping[str, str]:
+    """What the numbers of statsmodels depend on, read from metadata: nothing is imported."""
+    try:
+        return {name: version(name) for name in ("statsmodels", "numpy", "scipy")}
+    except PackageNotFoundError as error:
+        raise UnavailableError(
+            f"engine statsmodels: {error.name} is not installed; pip install {error.name}"
+        ) from error
+
+
+def attempt(blank: Fit, run: Callable[[], Answer]) -> Fit:
+    """Run with warnings caught; any exception is a refusal in the engine's own words."""
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            answer = run()
+        except Exception as error:
+            answer = {"status": "refused", "reason": f"{type(error).__name__}: {error}"}
+    said = [f"{w.category.__name__}: {w.message}" for w in caught]
+    messages = tuple(dict.fromkeys([*said, *answer.pop("messages", ())]))
+    return blank.having(messages=messages, seconds=time.perf_counter() - start, **answer)
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How MixedLM takes a model: independent groups of rows, one correlated term, variance components.
+
+    Attributes
+    ----------
+    groups : (n,) array
+        Level of the outermost factor; all zero when factors are crossed.
+    correlated : RandomTerm or None
+        Handed over as ``exog_re``.
+    components : tuple of RandomTerm
+        Handed over as ``exog_vc``, a scalar each.
+    """
+
+    groups: NDArray[np.intp]
+    correlated: RandomTerm | None
+    components: tuple[RandomTerm, ...]
+
+
+def nested(inner: RandomTerm, outer: RandomTerm) -> bool:
+    """Whether each level of `inner` lies in a single level of `outer`."""
+    pairs = np.unique(np.stack([inner.index, outer.index]), axis=1)
+    return pairs.shape[1] == len(np.unique(inner.index))
+
+
+def form(model: Model) -> Form | str:
+    """The form of a model, or why it has none."""
+    terms = model.random
+    if not terms:
+        return "MixedLM needs a random term"
+    outer = next((o for o in terms if all(t.group == o.group or nested(t, o) for t in terms)), None)
+    own = [t for t in terms if outer is not None and t.group == outer.group]
+    wide = [t for t in terms if len(t.names) > 1]
+    lost = [t for t in wide if t not in own]
+    if lost:
+        return (
+            f"MixedLM takes correlated effects only on the outermost of nested factors; ({lost[0].names[0]}, "
+            f"{lost[0].names[1]}, ... | {lost[0].group}) is not"
+        )
+    if len(wide) > 1:
+        return f"MixedLM takes one term with correlated effects; there are {len(wide)} on {wide[0].group}"
+    correlated = wide[0] if wide else own[0] if len(own) == 1 else None
+    groups = np.zeros(model.n, dtype=np.intp) if outer is None else outer.index
+    return Form(groups, correlated, tuple(t for t in terms if t is not correlated))
+
+
+class Statsmodels:
+    """MixedLM. Standard errors come from the joint Hessian of beta and the variance parameters.
+
+    `default` is a plain ``.fit()``; `tight` the best finite log-likelihood of powell and lbfgs from three
+    starts, each continued by bfgs.
+    """
+
+    name = "statsmodels"
+    language: Literal["Python", "R"] = "Python"
+    family = "statsmodels"
+    std_error: Literal["phi", "joint", "none"] = "joint"
+    pooling: Literal["partial", "complete"] = "partial"
+
+    def version(self) -> Mapping[str, str]:
+        """See `versions`."""
+        return versions()
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """None if MixedLM can express the model, else the reason."""
+        found = form(model)
+        return found if isinstance(found, str) else None
+
+    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
+        """Fit; +Inf as log-likelihood is carried as it is."""
+        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+        found = form(model)
+        if isinstance(found, str):
+            return blank.having(status="unsupported", reason=found)
+
+        def run() -> Answer:
+            mixed = mixedlm(model, found)
+            reml = method == "REML"
+            result = mixed.fit(reml=reml) if profile == "default" else best(mixed, reml)
+            return answer(model, found, result)
+
+        return attempt(blank, run)
+
+
+def levels_by_group(term: RandomTerm, groups: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Any]]:
+    """For each group in order: the term's levels seen there, and its columns over them."""
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        levels, column = np.unique(term.index[rows], return_inverse=True)
+        matrix = np.zeros((len(rows), len(levels)))
+        matrix[np.arange(len(rows)), column] = term.Z[rows, 0]
+        yield levels, matrix
+
+
+def mixedlm(model: Model, found: Form) -> Any:
+    """statsmodels' model; columns of ``exog_vc`` are named by the position of their level."""
+    from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
+
+    spread = [list(levels_by_group(term, found.groups)) for term in found.components]
+    return MixedLM(
+        model.y,
+        model.X,
+        groups=found.groups,
+        exog_re=None if found.correlated is None else found.correlated.Z,
+        exog_vc=VCSpec(
+            [str(i) for i in range(len(spread))],
+            [[[str(level) for level in levels] for levels, _ in term] for term in spread],
+            [[matrix for _, matrix in term] for term in spread],
+        )
+        if spread
+        else None,
+    )
+
+
+def best(mixed: Any, reml: bool) -> Any:
+    """The result with the highest finite log-likelihood. Attempts that raise are left out."""
+    from statsmodels.regression.mixed_linear_model import MixedLMParams
+
+    found, errors = [], []
+
+    def tried(start: Any, method: str) -> Any:
+        try:
+            result = mixed.fit(reml=reml, start_params=start, method=method, **OPTIONS[method])
+            if math.isfinite(result.llf):
+                found.append(result)
+                return result
+        except Exception as error:
+            errors.append(error)
+        return None
+
+    for size in (1.0, 0.01, 100.0):
+        cov_re, vcomp = size * np.eye(mixed.k_re), size * np.ones(mixed.k_vc)
+        start = MixedLMParams.from_components(np.zeros(mixed.k_fe), cov_re=cov_re, vcomp=vcomp)
+        for method in ("powell", "lbfgs"):
+            result = tried(start, method)
+            if result is not None:
+                tried(result.params_object, "bfgs")
+    if found:
+        return max(found, key=lambda result: (round(result.llf, 8), result.converged))
+    if errors:
+        raise errors[0]
+    return mixed.fit(reml=reml)
+
+
+def answer(model: Model, found: Form, result: Any) -> Answer:
+    """Rows by the model's names. `cov_re` and `vcomp` are variances already, not relative to `scale`."""
+    rows = [
+        Row("fixed", name, float(value), None, None, float(error))
+        for name, value, error in zip(model.names, result.fe_params, result.bse_fe, strict=True)
+    ]
+    for term in model.random:
+        if term is found.correlated:
+            G = np.asarray(result.cov_re)
+        else:
+            G = np.array([[result.vcomp[found.components.index(term)]]])
+        for i, a in enumerate(term.names):
+            rows.append(Row("ran_pars", f"var__{a}", float(G[i, i]), term.group))
+            rows += [
+                Row("ran_pars", f"cov__{a}.{term.names[j]}", float(G[i, j]), term.group)
+                for j in range(i + 1, len(term.names))
+            ]
+    rows.append(Row("ran_pars", "var__Observation", float(result.scale), "Residual"))
+    messages = []
+    try:
+        rows += blups(found, result.random_effects)
+    except (ValueError, np.linalg.LinAlgError) as error:
+        messages.append(f"random_effects: {error}")
+    return {
+        "rows": tuple(rows),
+        "loglik": float(result.llf),
+        "sigma": math.sqrt(result.scale) if result.scale >= 0 else math.nan,
+        "n": int(result.model.nobs),
+        "converged": bool(result.converged),
+        "messages": messages,
+    }
+
+
+def blups(found: Form, effects: Mapping[int, Any]) -> Iterator[Row]:
+    """Conditional means by level: those of ``exog_re`` come first, then ``component[level]``."""
+    for group, values in effects.items():
+        width = 0
+        if found.correlated is not None:
+            term = found.correlated
+            width = len(term.names)
+            for name, value in zip(term.names, values.iloc[:width], strict=True):
+                yield Row("ran_vals", name, float(value), term.group, term.levels[int(group)])
+        for label, value in values.iloc[width:].items():
+            component, level = str(label).rstrip("]").split("[")
+            term = found.components[int(component)]
+            yield Row("ran_vals", term.names[0], float(value), term.group, term.levels[int(level)])
+
+
+class Ols:
+    """OLS: the random terms are ignored. Its variance is ssr / (n - p) for REML and ssr / n for ML.
+
+    Standard errors go with that variance. statsmodels has a log-likelihood for ML only: NaN for REML.
+    """
+
+    name = "ols"
+    language: Literal["Python", "R"] = "Python"
+    family = "statsmodels"
+    std_error: Literal["phi", "joint", "none"] = "phi"
+    pooling: Literal["partial", "complete"] = "complete"
+
+    def version(self) -> Mapping[str, str]:
+        """See `versions`."""
+        return versions()
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """Any model has a fixed part."""
+        return None
+
+    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
+        """Fit; the profiles are the same."""
+        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+
+        def run() -> Answer:
+            from statsmodels.regression.linear_model import OLS
+
+            result = OLS(model.y, model.X).fit()
+            scale = float(result.scale if method == "REML" else result.ssr / model.n)
+            errors = np.sqrt(scale * np.diag(result.normalized_cov_params))
+            rows = [
+                Row("fixed", name, float(value), None, None, float(error))
+                for name, value, error in zip(model.names, result.params, errors, strict=True)
+            ]
+            rows.append(Row("ran_pars", "var__Observation", scale, "Residual"))
+            return {
+                "rows": tuple(rows),
+                "loglik": float(result.llf) if method == "ML" else math.nan,
+                "sigma": math.sqrt(scale),
+                "n": int(result.nobs),
+            }
+
+        return attempt(blank, run)
