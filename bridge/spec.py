@@ -63,6 +63,11 @@ class KnownDifference(_Part):
         _conditions(value)
         return value
 
+    def matches(self, engine: str, method: str, profile: str, versions: Mapping[str, str]) -> bool:
+        """Whether it speaks of this fit."""
+        same = engine == self.engine and method in self.methods and profile in self.profile
+        return same and self.applies(versions)
+
     def applies(self, versions: Mapping[str, str]) -> bool:
         """Whether it is about software of these versions; what is not in `versions` does not satisfy it."""
         return all(
