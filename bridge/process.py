@@ -49,7 +49,9 @@ class Process:
         ours.settimeout(START)
         self.pipe = Pipe(ours)
         self._files = ExitStack()
-        self._output = self._files.enter_context(tempfile.TemporaryFile())
+        self._output, name = tempfile.mkstemp()
+        self._files.callback(os.close, self._output)
+        os.unlink(name)
         with theirs:
             self._child = subprocess.Popen(
                 [python, "-m", "bridge.worker", str(theirs.fileno())],
@@ -82,7 +84,7 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         code = self._child.wait()
-        printed = tail(self._output.fileno())
+        printed = tail(self._output)
         self.pipe.close()
         self._files.close()
         if not dead:

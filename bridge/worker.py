@@ -13,11 +13,12 @@ import signal
 import socket
 import sys
 from collections import OrderedDict
+from collections.abc import Hashable
 from contextlib import suppress
 from importlib import import_module
 from numbers import Integral, Real
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from bridge.errors import BridgeError, UnavailableError
 from bridge.fit import Effect, Fit, Row, Status
@@ -29,17 +30,19 @@ if TYPE_CHECKING:
     from bridge.engines.engine import Engine
     from bridge.model import Model
 
+T = TypeVar("T")
+
 OUTPUT = 4000  # characters of captured output and of an engine's error that are kept
 
 
-class Shelf(OrderedDict[Any, Any]):
+class Shelf(OrderedDict[Hashable, Any]):
     """The last few things made, by what they were made from."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
 
-    def keep(self, key: Any, value: Any) -> Any:
+    def keep(self, key: Hashable, value: T) -> T:
         """Put a value in front, and let the oldest go."""
         self[key] = value
         self.move_to_end(key)
@@ -89,7 +92,7 @@ class Desk:
     def start(self, engine: Engine, target: str) -> None:
         """Import what every fit needs and, where the engine has a `start`, start its software."""
         if target not in self.started:
-            for module in ("pandas", "pyarrow.parquet", "bridge.model"):
+            for module in ("pandas", "pyarrow.parquet", "bridge.data", "bridge.model"):
                 import_module(module)
             getattr(engine, "start", lambda: None)()
             self.started.add(target)
@@ -98,12 +101,11 @@ class Desk:
         """The Model of a request, made once for its methods, engines and profiles."""
         from bridge.model import build
 
-        key = (head["data"], head["formula"], head["missing"])
+        key = (head["data_hash"], head["formula"], head["missing"])
         if key in self.models:
-            known: Model = self.models.keep(key, self.models[key])
-            return known
-        frame = self.frame(head)
+            return cast("Model", self.models.keep(key, self.models[key]))
         try:
+            frame = self.frame(head)
             model = build(head["formula"], frame, missing=head["missing"], name=head["case"])
         except BridgeError:
             raise
@@ -111,25 +113,22 @@ class Desk:
             raise BridgeError(
                 f"{head['case']}: no model could be built of {head['formula']!r}: {_text(error)}"
             ) from error
-        self.models.keep(key, model)
-        return model
+        return self.models.keep(key, model)
 
     def frame(self, head: dict[str, Any]) -> pd.DataFrame:
         """The data of a request: at hand, else from its file, else sent by the parent."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from bridge import data
 
-        if head["data"] in self.frames:
-            return self.frames[head["data"]]
-        try:
-            if head["path"]:
-                table = pq.ParquetFile(head["path"]).read()
-            else:
-                self.pipe.send({"state": "wants data"})
-                table = pa.ipc.open_stream(self.pipe.receive()[1]).read_all()
-        except (OSError, pa.ArrowException) as error:
-            raise BridgeError(f"{head['path'] or head['case']}: data cannot be read: {error}") from error
-        return self.frames.keep(head["data"], table.to_pandas())
+        if head["data_hash"] in self.frames:
+            return cast("pd.DataFrame", self.frames[head["data_hash"]])
+        if head["path"]:
+            frame = data.read(head["path"])
+        else:
+            import pyarrow as pa
+
+            self.pipe.send({"state": "wants data"})
+            frame = pa.ipc.open_stream(self.pipe.receive()[1]).read_all().to_pandas()
+        return self.frames.keep(head["data_hash"], data.normalise(frame, head["case"]))
 
 
 def answer(engine: Engine, model: Model, head: dict[str, Any]) -> Fit:

@@ -1,0 +1,40 @@
+"""What several test modules share."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked ``needs_r`` where R or rpy2 is not."""
+    if shutil.which("R") and find_spec("rpy2"):
+        return
+    for item in items:
+        if item.get_closest_marker("needs_r"):
+            item.add_marker(pytest.mark.skip(reason="R is not here"))
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Engines ``fakes:...`` can be named; returns the file that tallies their calls, a line each."""
+    monkeypatch.syspath_prepend(str(TESTS / "engines"))
+    tally = tmp_path / "calls"
+    tally.touch()
+    monkeypatch.setenv("FAKES_COUNT", str(tally))
+    return tally
+
+
+@pytest.fixture(scope="session")
+def sleepstudy():
+    """Reaction, Days, Subject: 18 subjects on 10 days (Belenky 2003), as the bundled case has them."""
+    from bridge import data
+    from bridge.resources import find
+
+    path = next(find("cases").glob("sleepstudy*/data.parquet"))
+    return data.normalise(data.read(path))

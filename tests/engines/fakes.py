@@ -1,0 +1,182 @@
+"""Engines that misbehave, one way each. Named in tests as ``fakes:Returns``; `count` keeps a tally."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from bridge.errors import UnavailableError
+from bridge.fit import Fit, Method, Profile, Row
+from bridge.model import Model
+
+
+def count() -> None:
+    """Add a line to the file named by FAKES_COUNT: one for each call of an engine, in any process."""
+    if name := os.environ.get("FAKES_COUNT"):
+        with open(name, "a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+class Returns:
+    """Returns the mean of y; what a good engine does."""
+
+    name = "fake"
+    language: Literal["Python", "R"] = "Python"
+    family = "fake"
+    std_error: Literal["phi", "joint", "none"] = "none"
+    pooling: Literal["partial", "complete"] = "complete"
+
+    def version(self) -> Mapping[str, str]:
+        """One that a test can change."""
+        return {"fake": os.environ.get("FAKES_VERSION", "1")}
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """All."""
+        return None
+
+    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
+        """Count, wait FAKES_SECONDS, answer."""
+        count()
+        begin = time.perf_counter()
+        time.sleep(float(os.environ.get("FAKES_SECONDS", "0")))
+        return self.answer(model, method, profile).having(seconds=time.perf_counter() - begin)
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """What comes back."""
+        row = Row("fixed", "(Intercept)", float(np.mean(model.y)), std_error=1.0)
+        blup = Row("ran_vals", "(Intercept)", 0.5, "g", ("é:/ 1",))
+        return Fit("fake", method, profile, rows=(row, blup), loglik=-1.5, sigma=2.0, n=model.n, converged=True)
+
+
+class Second(Returns):
+    """Another good one, in the group of R."""
+
+    name = "second"
+    language = "R"
+
+
+class Unsupported(Returns):
+    """Cannot express anything."""
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """Nothing."""
+        return f"no {method} here"
+
+
+class Missing(Returns):
+    """Not on this machine."""
+
+    def version(self) -> Mapping[str, str]:
+        """None."""
+        raise UnavailableError("fake: not installed; install it")
+
+
+class Raises(Returns):
+    """Raises."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Never."""
+        raise ZeroDivisionError("singular design")
+
+
+class Exits(Returns):
+    """Calls sys.exit."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Never."""
+        sys.exit(4)
+
+
+class Segfaults(Returns):
+    """Reads address 0, after a word on stderr."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Never."""
+        os.write(2, b"about to go wrong\n")
+        return ctypes.string_at(0)
+
+
+class Hangs(Returns):
+    """Never answers, in compiled code that holds the interpreter."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Never."""
+        return ctypes.PyDLL(None).sleep(600)
+
+
+class Leaves(Returns):
+    """Ends the process."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Never."""
+        os._exit(3)
+
+
+class Prints(Returns):
+    """Prints from C, buffered, on fd 1, and from Python on both; returns nonetheless."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """As the good one."""
+        ctypes.CDLL(None).printf(b"from C\n")
+        print("from Python")
+        print("to stderr", file=sys.stderr)
+        return super().answer(model, method, profile).having(messages=("its own",))
+
+
+class Chatters(Returns):
+    """Prints far too much."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """As the good one."""
+        print("x" * 1_000_000 + "the end")
+        return super().answer(model, method, profile)
+
+
+class NotNumbers(Returns):
+    """Returns NaN and Inf."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Not numbers."""
+        rows = (Row("fixed", "(Intercept)", float("nan"), std_error=float("inf")),)
+        return super().answer(model, method, profile).having(rows=rows, loglik=float("inf"))
+
+
+class Garbage(Returns):
+    """Returns what is no Fit; FAKES_GARBAGE says what."""
+
+    def fit(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Garbage."""
+        fit = super().answer(model, method, profile)
+        return {
+            "none": None,
+            "text": "converged",
+            "estimate": fit.having(rows=(Row("fixed", "x", "1.5"),)),
+            "hole": fit.having(rows=(Row("fixed", "x", None),)),
+            "effect": fit.having(rows=(Row("random", "x", 1.5),)),
+            "rows": fit.having(rows=((1, 2),)),
+            "loglik": fit.having(loglik="-3"),
+            "status": fit.having(status="fine"),
+            "n": fit.having(n=2.5),
+            "versions": fit.having(versions={"fake": object()}),
+            "level": fit.having(rows=(Row("ran_vals", "x", 1.5, "g", (object(),)),)),
+        }[os.environ["FAKES_GARBAGE"]]
+
+
+class Scribbles(Returns):
+    """Writes on every open socket: garbage on the worker's private pipe."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Never heard."""
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                    os.write(int(name), b"<html>not a message at all</html>")
+            except OSError:
+                continue
+        return super().answer(model, method, profile)
