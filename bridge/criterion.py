@@ -106,28 +106,15 @@ class Criterion:
         with np.errstate(divide="ignore"):
             logs = np.log(diagonal)
             log_RX = float(np.sum(logs)) - self.structure.fixed.logdet
-        value = self._combine(
-            log_L, log_RX, r2 / self.nu, float(self.nu), np.log(r2) if r2 > 0 else -math.inf
-        )
+        per_row = math.log(2 * math.pi * r2 / self.nu) if r2 > 0 else -math.inf
+        value = 2 * log_L + self.nu * (1 + per_row - 2 * math.log(self.structure.unit))
+        if self.method == "REML":
+            value += 2 * log_RX
         reach = float(np.linalg.norm(R[:, p]) + np.linalg.norm(RX) * np.linalg.norm(beta))
         wide = 4 + math.sqrt(max(w.y.size for w in rows))
-        bound = (
-            EPS
-            * wide
-            * (size + float(np.sum(np.abs(logs))) + self.nu * (4 + 2 * reach / max(math.sqrt(r2), 1e-300)))
-        )
-        return Point(value, bound, r2 / self.nu, beta, RX, log_L, log_RX, r2, factors, tuple(rows))
-
-    def _combine(self, log_L: float, log_RX: float, sigma2: float, quadratic: float, log_r2: float) -> float:
-        """2 log|L| [+ 2 log|R_X|] + nu log(2 pi sigma2) + r2/sigma2, in the user's units of y."""
-        log_sigma2 = log_r2 - math.log(self.nu) if math.isfinite(log_r2) else math.log(sigma2)
-        fixed = 2 * log_RX if self.method == "REML" else 0.0
-        return (
-            2 * log_L
-            + fixed
-            + self.nu * (math.log(2 * math.pi) + log_sigma2 - 2 * math.log(self.structure.unit))
-            + quadratic
-        )
+        size += float(np.sum(np.abs(logs))) + self.nu * (4 + 2 * reach / max(math.sqrt(r2), 1e-300))
+        bound = EPS * wide * size
+        return Point(value, bound, r2 / self.nu, np.asarray(beta, float), RX, log_L, log_RX, r2, factors, tuple(rows))
 
     def unprofiled(self, psi: Factors, sigma2: float) -> tuple[float, Point]:
         """The criterion at a given (Psi, sigma2) of the user's scale, and the Point at its Lambda.
