@@ -6,6 +6,7 @@ Categorical of text labels). docs/cases.md defines them, and the hash byte by by
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -13,6 +14,7 @@ import json
 import os
 import secrets
 import struct
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,6 +86,7 @@ def normalise(frame: pd.DataFrame, name: str = "data", columns: Iterable[str] | 
 
     labels = [str(column) for column in frame.columns]
     _distinct(labels, name)
+    _unicode(labels, name)
     if not len(frame) or not labels:
         raise DataError(f"{name}: the table has no {'rows' if labels else 'columns'}; give it at least one")
     wanted = labels if columns is None else list(dict.fromkeys(columns))
@@ -198,7 +201,8 @@ def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise StoreError(f"{path}: {_hint(error, 'write')}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _hint(error: OSError, verb: str = "read") -> str:
@@ -223,27 +227,34 @@ def _distinct(names: list[str], where: object) -> None:
 
 def _from_text(content: bytes, path: Path) -> pd.DataFrame:
     import pandas as pd
+    from packaging.version import Version
 
     options: dict[str, Any] = {
         "sep": "," if path.suffix.lower() == ".csv" else "\t",
         "keep_default_na": False,
         "na_values": MISSING,
-        "float_precision": "round_trip",
         "low_memory": False,
+        # Else a surplus first field is silently taken for row names, and every column shifted.
+        "index_col": False,
     }
+    # Newer ones read every digit by default, and warn when asked to.
+    if Version(pd.__version__) < Version("3.1"):
+        options["float_precision"] = "round_trip"
     try:
         header = pd.read_csv(io.BytesIO(content), header=None, nrows=1, dtype=str, **options)
         _distinct([str(value) for value in header.iloc[0].fillna("")], path)
-        frame = pd.read_csv(io.BytesIO(content), **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(io.BytesIO(content), **options)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except pd.errors.ParserWarning:
+        raise DataError(
+            f"{path}: rows have more fields than the header has names; name every column"
+        ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
         raise DataError(f"{path}: not a {path.suffix[1:]} table ({reason}); mend that line") from None
-    # pandas would silently take the surplus first field for row names, and shift every column.
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}: rows have more fields than the header has names; name every column")
-    return frame
 
 
 def _from_arrow(content: bytes, path: Path) -> pd.DataFrame:
@@ -323,13 +334,17 @@ def _factor(codes: Any, levels: list[str], ordered: bool, where: str, column: st
 
     if len(set(levels)) < len(levels):
         raise DataError(f"{where}: column {column!r} has levels that read the same as text; rename them")
-    for text in [column, *levels]:
+    _unicode(levels, where)
+    categories = pd.Index(levels, dtype="str")
+    return pd.Series(pd.Categorical.from_codes(codes, categories=categories, ordered=ordered))
+
+
+def _unicode(texts: Iterable[str], where: str) -> None:
+    for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise DataError(f"{where}: column {column!r}: {text!r} is not valid Unicode; rename it") from None
-    categories = pd.Index(levels, dtype="str")
-    return pd.Series(pd.Categorical.from_codes(codes, categories=categories, ordered=ordered))
+            raise DataError(f"{where}: {text!r} is not valid Unicode; rename it") from None
 
 
 def _usable(values: pd.Series[Any], where: str, column: str) -> None:
