@@ -170,14 +170,20 @@ def unstable(prepared: Products, theta: Vector, at: Values) -> tuple[Term, Vecto
     return None
 
 
+def widened(term: Term, factor: Matrix, square: float, direction: Vector) -> Vector:
+    """A term's theta for Lambda Lambda' + square vv'."""
+    stacked = np.vstack([factor.T, np.sqrt(square) * direction])
+    theta: Vector = np.linalg.qr(stacked).R.T[term.tril]
+    return theta
+
+
 def escape(prepared: Products, theta: Vector, term: Term, direction: Vector) -> Vector:
     """Theta with G + a^2 vv' in place of a term's G; a^2 where v'Gamma v crosses zero."""
     squares = np.logspace(-10, 6, 33)
     factor = term.factor(theta[None])[0]
     thetas = np.repeat(theta[None], len(squares), axis=0)
     for row, square in zip(thetas, squares, strict=True):
-        stacked = np.vstack([factor.T, np.sqrt(square) * direction])
-        row[term.theta] = np.linalg.qr(stacked, mode="r").T[term.tril]
+        row[term.theta] = widened(term, factor, square, direction)
     at = evaluate(prepared, thetas)
     slope = np.einsum("a,sab,b->s", direction, at.gamma[term.position], direction)
     crossing = np.flatnonzero((slope[:-1] < 0) & (slope[1:] >= 0))
@@ -188,8 +194,7 @@ def escape(prepared: Products, theta: Vector, term: Term, direction: Vector) -> 
     share = slope[i] / (slope[i] - slope[i + 1])
     square = squares[i] + share * (squares[i + 1] - squares[i])
     out = theta.copy()
-    stacked = np.vstack([factor.T, np.sqrt(square) * direction])
-    out[term.theta] = np.linalg.qr(stacked, mode="r").T[term.tril]
+    out[term.theta] = widened(term, factor, square, direction)
     return out
 
 

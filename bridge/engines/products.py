@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.engines.orthogonal import coordinates, level_bases, orthonormal, sums
 from bridge.errors import ModelError
 from bridge.fit import Method
-from bridge.model import Matrix, Model, RandomTerm, Vector
+from bridge.model import Matrix, Model, Vector
 
 CHUNK = 4_000_000  # doubles in one pass over a stack of theta
 
@@ -91,6 +92,32 @@ class Solution:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Stage:
+    """Where both eliminations stand, at a stack of s thetas.
+
+    Attributes
+    ----------
+    Lambda, L1 : (s, k, k), (s, q, k, k) arrays
+        Factor of the eliminated terms side by side; L1 L1' = M_l.
+    Y : (s, q, k, k + m + 1) array
+        L1^-1 [R C].
+    S : (s, m + 1, m + 1) array
+        [Z2 X y]' V1^-1 [Z2 X y], V1 with the eliminated terms alone.
+    factors : list of (s, k, k) arrays
+        Lambda of the other terms.
+    L : (s, m + 1, m + 1) array
+        Cholesky factor of B'SB + blockdiag(I, 0); its last diagonal is the square root of r2.
+    """
+
+    Lambda: Matrix
+    L1: Matrix
+    Y: Matrix
+    S: Matrix
+    factors: list[Matrix]
+    L: Matrix
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Products:
     """Everything that the criterion needs of the data.
 
@@ -141,14 +168,14 @@ class Products:
             out[:, term.at] = (left @ block).reshape(len(out), term.q * term.k, -1)
         return out
 
-    def stage(self, thetas: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix, list[Matrix], Matrix]:
-        """Both eliminations: Lambda and L^-1[R C] of the first factor, S = [Z2 X y]'V1^-1[Z2 X y], its factor."""
+    def stage(self, thetas: Matrix) -> Stage:
+        """Both eliminations, at a stack of theta."""
         s, (q, k, _) = len(thetas), self.R.shape
         Lambda = np.zeros((s, k, k))
         for term in self.first:
             Lambda[:, term.at, term.at] = term.factor(thetas)
         N = self.R @ Lambda[:, None]
-        L1 = np.linalg.cholesky(N @ np.swapaxes(N, 2, 3) + np.eye(k))
+        L1 = np.asarray(np.linalg.cholesky(N @ np.swapaxes(N, 2, 3) + np.eye(k)), np.float64)
         if k == 1:
             Y = np.concatenate([self.R, self.C], axis=2) / L1
         else:
@@ -158,14 +185,15 @@ class Products:
         factors = [term.factor(thetas) for term in self.rest]
         H = self.scaled(np.swapaxes(self.scaled(S, factors, True), 1, 2), factors, True)
         H[:, range(self.q2), range(self.q2)] += 1.0
-        return Lambda, L1, Y, S, factors, np.linalg.cholesky(H)
+        return Stage(Lambda, L1, Y, S, factors, np.asarray(np.linalg.cholesky(H), np.float64))
 
     def values(self, thetas: Matrix) -> Values:
         """Criterion, gradient and Gamma at a stack of theta (s, d)."""
         s, (q, k, _), m, q2 = len(thetas), self.R.shape, self.q2 + self.p, self.q2
-        Lambda, L1, Y, S, factors, L = self.stage(thetas)
+        stage = self.stage(thetas)
+        Y, S, L, factors = stage.Y, stage.S, stage.L, stage.factors
         diagonal = np.log(np.diagonal(L, axis1=1, axis2=2))
-        value = 2 * np.log(np.diagonal(L1, axis1=2, axis2=3)).sum((1, 2)) + self.constant
+        value = 2 * np.log(np.diagonal(stage.L1, axis1=2, axis2=3)).sum((1, 2)) + self.constant
         value += 2 * diagonal[:, : m if self.reml else q2].sum(1)
         value += self.nu * (1 + math.log(2 * math.pi / self.nu) + 2 * diagonal[:, m])
 
@@ -209,13 +237,14 @@ class Products:
     def solve(self, theta: Vector) -> Solution:
         """Coefficients, standard errors sqrt diag Phi, variances and BLUPs at one theta (d,)."""
         m, k = self.q2 + self.p, self.R.shape[1]
-        Lambda, _, Y, _, factors, L = self.stage(theta[None])
+        stage = self.stage(theta[None])
+        Y, L, Lambda = stage.Y, stage.L, stage.Lambda[0]
         inverse = np.linalg.inv(L[0, :m, :m])
-        w = self.scaled((inverse.T @ L[0, m, :m])[None, :, None], factors, False)[0, :, 0]
+        w = self.scaled((inverse.T @ L[0, m, :m])[None, :, None], stage.factors, False)[0, :, 0]
         sigma2 = self.scale**2 * float(L[0, m, m]) ** 2 / self.nu
         root = self.T @ inverse[self.q2 :, self.q2 :].T
         a = np.swapaxes(Y[0, ..., :k], 1, 2) @ (Y[0, ..., -1:] - Y[0, ..., k:-1] @ w[:, None])
-        b1 = a[..., 0] @ (Lambda[0] @ Lambda[0].T)
+        b1 = a[..., 0] @ (Lambda @ Lambda.T)
         G, b = [], []
         for t in self.terms:
             factor = t.T @ t.factor(theta[None])[0]
@@ -229,66 +258,6 @@ class Products:
             G=tuple(G),
             b=tuple(b),
         )
-
-
-def orthonormal(A: Matrix) -> tuple[Matrix, Matrix, Vector, int | None]:
-    """Q = A T with Q'Q = I, log of the diagonal of T's inverse, and a column of ones (or any constant).
-
-    Columns are centred first where a constant column lets them be: QR of x + 2000 would lose the
-    digits that x has. A dependent column has -inf as its log.
-    """
-    center, constant = np.eye(A.shape[1]), np.flatnonzero((A == A[0]).all(0) & (A[0] != 0))
-    where = int(constant[0]) if len(constant) else None
-    if where is not None:
-        shift = A.mean(0) / A[0, where]
-        shift[where] = 0.0
-        center[where] -= shift
-        A = A - A[:, [where]] * shift
-    Q, R = np.linalg.qr(A)
-    diagonal = np.abs(np.diagonal(R))
-    if len(A) < A.shape[1] or (diagonal <= 1e-11 * np.linalg.norm(A, axis=0)).any():
-        free = diagonal > 1e-11 * np.linalg.norm(A, axis=0)[: len(diagonal)]
-        return Q, center, np.where(free, 0.0, -np.inf), where
-    return Q, center @ np.linalg.inv(R), np.log(diagonal), where
-
-
-def coordinates(term: RandomTerm) -> tuple[Matrix, Matrix]:
-    """Z T and T of a term, Z T with orthogonal columns of RMS 1 (dependent columns: RMS 1 only)."""
-    root = math.sqrt(len(term.Z))
-    Q, T, logs, _ = orthonormal(term.Z)
-    if np.isfinite(logs).all():
-        return root * Q, root * T
-    rms = np.linalg.norm(term.Z, axis=0) / root
-    if not rms.all():
-        raise ModelError(f"term on {term.group}: column {term.names[int(rms.argmin())]} is zero in every row")
-    return term.Z / rms, np.diag(1 / rms)
-
-
-def sums(values: Matrix, index: NDArray[np.intp], q: int) -> Matrix:
-    """Sums of rows of `values` by level; (q, ...)."""
-    order = np.argsort(index, kind="stable")
-    counts = np.bincount(index, minlength=q)
-    starts = (np.cumsum(counts) - counts)[counts > 0]
-    out = np.zeros((q, *values.shape[1:]))
-    out[counts > 0] = np.add.reduceat(values[order], starts, axis=0)
-    return out
-
-
-def level_bases(Z: Matrix, index: NDArray[np.intp], q: int) -> tuple[Matrix, Matrix]:
-    """Rows of Q (n, k) and R (q, k, k) with Z_l = Q_l R_l in each level.
-
-    Eigenvectors of Z_l'Z_l, then a Cholesky correction (the second pass makes Q orthonormal to
-    rounding). A direction that a level does not have (one row, constant x) has zero columns in Q.
-    """
-    D, U = np.linalg.eigh(sums(Z[:, :, None] * Z[:, None, :], index, q))
-    keep = D > 1e-13 * np.maximum(D[:, -1:], np.finfo(float).tiny)
-    root = np.sqrt(np.where(keep, D, 0.0))
-    rows = np.einsum("ij,ijk->ik", Z, (U * np.where(keep, 1 / np.where(keep, root, 1.0), 0.0)[:, None])[index])
-    again = sums(rows[:, :, None] * rows[:, None, :], index, q)
-    again[:, range(Z.shape[1]), range(Z.shape[1])] += ~keep
-    L = np.linalg.cholesky(again)
-    rows = np.einsum("ij,ikj->ik", rows, np.linalg.inv(L)[index])
-    return rows, np.swapaxes(L, 1, 2) @ (root[:, :, None] * np.swapaxes(U, 1, 2))
 
 
 def layout(model: Model) -> tuple[tuple[Term, ...], tuple[Term, ...], list[Matrix]]:

@@ -1,4 +1,4 @@
-"""statsmodels: MixedLM, and OLS as the complete-pooling baseline, from y, X and Z (no formula evaluated)."""
+"""MixedLM of statsmodels, and OLS for complete pooling, from y, X and Z: no formula is evaluated."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Form:
 def nested(inner: RandomTerm, outer: RandomTerm) -> bool:
     """Whether each level of `inner` lies in a single level of `outer`."""
     pairs = np.unique(np.stack([inner.index, outer.index]), axis=1)
-    return pairs.shape[1] == len(np.unique(inner.index))
+    return bool(pairs.shape[1] == len(np.unique(inner.index)))
 
 
 def form(model: Model) -> Form | str:
@@ -145,7 +145,7 @@ def levels_by_group(term: RandomTerm, groups: NDArray[np.intp]) -> Iterator[tupl
 
 
 def mixedlm(model: Model, found: Form) -> Any:
-    """statsmodels' model; columns of ``exog_vc`` are named by the position of their level."""
+    """MixedLM of a model; columns of ``exog_vc`` are named by the position of their level."""
     from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
     spread = [list(levels_by_group(term, found.groups)) for term in found.components]
