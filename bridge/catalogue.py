@@ -1,0 +1,318 @@
+"""Catalogue: cases x methods x engines x profiles -> fits -> references -> an Agreement."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from bridge import engines as declared
+from bridge.agreement import Agreement, refuse
+from bridge.errors import BridgeError, ModelError, UnavailableError
+from bridge.fit import Fit, Method, Profile
+from bridge.record import Foreseen, Records
+from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute
+from bridge.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bridge.case import Case
+    from bridge.engines.engine import Engine
+    from bridge.model import Model
+    from bridge.reference import Reference
+    from bridge.verdict import Judgement
+
+Watch = Callable[[int, int, "Judgement | None"], None]
+"""Called with fits done, fits in all, and each Judgement as it is made (None: a fit was finished)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A model to be judged: a case, or a table and a formula.
+
+    Attributes
+    ----------
+    name, formula : str
+    methods : tuple of {"REML", "ML"}
+    frame : DataFrame
+        Normalised.
+    path : Path or None
+        Parquet file of the same table, where workers can read it.
+    data_hash : str
+    missing : {"omit", "pass"}
+    expect : mapping of method to str
+    limit : float
+        Seconds per fit.
+    known : tuple of Foreseen
+    tags : tuple of str
+    """
+
+    name: str
+    formula: str
+    methods: tuple[Method, ...]
+    frame: pd.DataFrame
+    path: Path | None
+    data_hash: str
+    missing: Literal["omit", "pass"] = "omit"
+    expect: Mapping[str, str] = field(default_factory=dict)
+    limit: float = LIMIT
+    known: tuple[Foreseen, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    @classmethod
+    def of_case(cls, case: Case, limit: float | None = None) -> Entry:
+        """Entry of a case folder; its data are read and their hash is verified."""
+        from bridge.data import content_hash
+
+        spec, frame = case.spec, case.frame()
+        return cls(
+            name=case.id,
+            formula=spec.formula,
+            methods=spec.methods,
+            frame=frame,
+            path=case.folder / spec.data.file if spec.data else None,
+            data_hash=spec.data.hash if spec.data else content_hash(frame),
+            missing=spec.missing,
+            expect={method: case.expect(method) for method in spec.methods},
+            limit=limit or spec.time_limit or LIMIT,
+            known=tuple(Foreseen.of(known) for known in spec.known_difference),
+            tags=spec.tags,
+        )
+
+    @classmethod
+    def of_data(
+        cls,
+        data: pd.DataFrame | str | os.PathLike[str],
+        formula: str,
+        *,
+        methods: Sequence[Method] = ("REML",),
+        missing: str = "omit",
+        expect: str = "ok",
+        limit: float = LIMIT,
+    ) -> Entry:
+        """Entry of a table, or of the file it is in."""
+        from bridge.data import content_hash, normalise, read
+
+        name = Path(data).stem if isinstance(data, str | os.PathLike) else "data"
+        where = str(data) if isinstance(data, str | os.PathLike) else "data"
+        frame = normalise(read(data) if isinstance(data, str | os.PathLike) else data, where)
+        return cls(
+            name=name,
+            formula=formula,
+            methods=tuple(dict.fromkeys(methods)),
+            frame=frame,
+            path=None,
+            data_hash=content_hash(frame),
+            missing=cast(Literal["omit", "pass"], missing),
+            expect=dict.fromkeys(methods, expect),
+            limit=limit,
+        )
+
+    @cached_property
+    def model(self) -> Model:
+        """The formula met with the data, built once."""
+        from bridge.model import build
+
+        return build(self.formula, self.frame, missing=self.missing, name=self.name)
+
+    @cached_property
+    def unpooled(self) -> Model:
+        """The model without its random terms: what complete-pooling baselines fit."""
+        return replace(self.model, random=())
+
+    def problems(self) -> list[str]:
+        """Why the data cannot identify the model; empty if they can."""
+        from bridge.identification import problems
+
+        return list(problems(self.model))
+
+
+@dataclass
+class Referee:
+    """Runs and judges entries, and remembers references and judgements in its store.
+
+    Attributes
+    ----------
+    store : Store or None
+    executor : Executor
+    """
+
+    store: Store | None
+    executor: Executor
+
+    def __post_init__(self) -> None:
+        self.records = Records(self.store.folder if self.store else None)
+
+    def judge(
+        self,
+        entries: Sequence[Entry],
+        *,
+        engines: Sequence[str] | None = None,
+        methods: Sequence[Method] | None = None,
+        profiles: Sequence[Profile] = ("default",),
+        required: Sequence[str] = (),
+        watch: Watch | None = None,
+    ) -> Agreement:
+        """Fit what the store does not have, and judge all.
+
+        Parameters
+        ----------
+        engines : sequence of str, optional
+            All that are declared if not given.
+        methods : sequence of {"REML", "ML"}, optional
+            Those of each case if not given, else their overlap.
+
+        Raises
+        ------
+        BridgeError
+            An unknown engine; data, a formula or a model that cannot be used.
+        """
+        chosen = list(dict.fromkeys([*(engines or declared.names()), *required]))
+        for name in chosen:
+            declared.target(name)
+        groups = {
+            (entry.name, method): (entry, method)
+            for entry in entries
+            for method in entry.methods
+            if methods is None or method in methods
+        }
+        tasks = {
+            where: [self._task(*group, engine, profile) for engine in chosen for profile in profiles]
+            for where, group in groups.items()
+        }
+        home = {task: where for where, these in tasks.items() for task in these}
+        fits: dict[tuple[str, str], dict[Task, Fit]] = defaultdict(dict)
+        judged: dict[tuple[str, str], list[Judgement]] = {}
+        notes: dict[str, None] = {}
+
+        def finished(done: int, total: int, task: Task, fit: Fit) -> None:
+            where = home[task]
+            fits[where][task] = fit
+            if watch is not None:
+                watch(done, total, None)
+            if len(fits[where]) == len(tasks[where]):
+                ordered = [fits[where][task] for task in tasks[where]]
+                judged[where], said = self._group(*groups[where], ordered)
+                notes.update(dict.fromkeys(said))
+                for judgement in judged[where] if watch is not None else ():
+                    watch(done, total, judgement)
+
+        execute([task for these in tasks.values() for task in these], self.store, self.executor, finished)
+        return Agreement(tuple(j for where in groups for j in judged[where]), tuple(notes), tuple(required))
+
+    def reference(self, entry: Entry, method: Method, pooling: str = "partial") -> Reference:
+        """The stored optimum of an entry, else one found now and stored."""
+        model = entry.model if pooling == "partial" else entry.unpooled
+        return self.records.reference(model, method, entry.data_hash, pooling)
+
+    def _task(self, entry: Entry, method: Method, engine: str, profile: Profile) -> Task:
+        data = entry.path if entry.path is not None else entry.frame
+        return Task(
+            entry.name, data, entry.data_hash, entry.formula, method, engine, profile, entry.missing, entry.limit
+        )  # fmt: skip
+
+    def _group(self, entry: Entry, method: Method, fits: Sequence[Fit]) -> tuple[list[Judgement], list[str]]:
+        """All fits of one case and method, judged by the best optimum that any of them leads to."""
+        expect = entry.expect.get(method, "ok")
+        name = self.records.name(entry.name, entry.formula, entry.missing, entry.data_hash, method)
+        kept = self.records.judgements(name, fits, expect, entry.known)
+        if kept is None:
+            kept = self._fresh(entry, method, fits, expect)
+            self.records.keep(name, fits, expect, entry.known, *kept)
+        return kept
+
+    def _fresh(
+        self, entry: Entry, method: Method, fits: Sequence[Fit], expect: str
+    ) -> tuple[list[Judgement], list[str]]:
+        from bridge.compare import judge
+
+        problems = entry.problems()
+        refuse(entry.name, problems, expect)
+        posed = not problems and expect not in ("unidentified", "refused")
+        references: dict[str, Reference | None] = {"partial": None, "complete": None}
+        adapters = [_engine(fit.engine) for fit in fits]
+        notes = _notes(entry)
+        for pooling in {adapter.pooling for adapter in adapters} if posed else set():
+            mine = [fit for fit, a in zip(fits, adapters, strict=True) if a.pooling == pooling]
+            found = self.reference(entry, method, pooling)
+            better = self.records.improved(found, mine)
+            if better.best.value < found.best.value - 1e-7:
+                notes.append(f"{entry.name}, {method}: an engine led to a lower optimum; all fits were judged anew")
+            references[pooling] = better
+            if better is not found:
+                model = entry.model if pooling == "partial" else entry.unpooled
+                self.records.keep_reference(better, model, method, entry.data_hash, pooling)
+        return [
+            judge(
+                entry.name,
+                entry.model if adapter.pooling == "partial" else entry.unpooled,
+                references[adapter.pooling],
+                fit,
+                adapter,
+                expect=expect,
+                known=entry.known,
+            )
+            for fit, adapter in zip(fits, adapters, strict=True)
+        ], notes
+
+
+def _notes(entry: Entry) -> list[str]:
+    if not entry.model.dropped:
+        return []
+    total, how = len(entry.frame), "for all engines alike" if entry.missing == "omit" else "by each engine itself"
+    return [f"{entry.name}: {entry.model.dropped} of {total} rows left out {how} (missing values)"]
+
+
+def _engine(name: str) -> Engine:
+    """The engine's adapter; one that cannot even be imported is spoken for by a stand-in."""
+    try:
+        return declared.get(name)
+    except UnavailableError:
+        return cast("Engine", _Absent(name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    name: str
+    language: str = "Python"
+    family: str = "any"
+    std_error: str = "none"
+    pooling: str = "partial"
+
+
+@contextmanager
+def session(
+    store: Store | str | os.PathLike[str] | None = None, jobs: int | None = None
+) -> Iterator[Referee]:
+    """A Referee with workers of its own, stopped at the end."""
+    with LocalWorkers(jobs) as workers:
+        yield Referee(store if isinstance(store, Store | None) else Store(store), workers)
+
+
+def referee(
+    cases: Sequence[Case],
+    *,
+    engines: Sequence[str] | None = None,
+    methods: Sequence[Method] | None = None,
+    profiles: Sequence[Profile] = ("default",),
+    store: Store | None = None,
+    executor: Executor | None = None,
+    progress: Watch | None = None,
+) -> Agreement:
+    """Run and judge cases; see `Referee.judge`."""
+    entries = [Entry.of_case(case) for case in cases]
+    if executor is None:
+        with session(store) as own:
+            return own.judge(entries, engines=engines, methods=methods, profiles=profiles, watch=progress)
+    return Referee(store, executor).judge(
+        entries, engines=engines, methods=methods, profiles=profiles, watch=progress
+    )
+
+
+__all__ = ["BridgeError", "Entry", "ModelError", "Referee", "Watch", "referee", "session"]

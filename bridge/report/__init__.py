@@ -1,0 +1,1 @@
+"""Reports: an Agreement as text for a terminal, Markdown, HTML and tidy Parquet."""

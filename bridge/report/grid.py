@@ -1,0 +1,71 @@
+"""Grid: a table of texts, shown as plain text, Markdown, HTML or by rich."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.report import text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STYLE = {text.AGREES: "green", text.KNOWN: "yellow", text.FAILS: "bold red", text.NEUTRAL: "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Rows of cells under a head.
+
+    Attributes
+    ----------
+    head : tuple of str
+    rows : tuple of tuple of str
+        Untrusted text; every rendering escapes it.
+    numeric : bool
+        All columns but the first are set flush right.
+    """
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: bool = False
+
+    def text(self) -> str:
+        """Aligned plain text."""
+        lines = [[text.clean(cell) for cell in row] for row in (self.head, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(self._line(line, widths) for line in [*lines[:1], ["-" * w for w in widths], *lines[1:]])
+
+    def _line(self, cells: list[str], widths: list[int]) -> str:
+        flush = [c.rjust(w) if self.numeric and i else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return "  ".join(flush).rstrip()
+
+    def markdown(self) -> str:
+        """A pipe table."""
+        rule = ["---", *["---:" if self.numeric else "---"] * (len(self.head) - 1)]
+        lines = [[text.markdown(c) for c in self.head], rule, *([text.markdown(c) for c in row] for row in self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def html(self) -> str:
+        """A table element."""
+        align = ' style="text-align:right"' if self.numeric else ' style="text-align:left"'
+        head = "".join(f"<th{align}>{text.html(cell)}</th>" for cell in self.head)
+        body = "".join(
+            "<tr>" + "".join(f"<td{align if i else ''}>{text.html(c)}</td>" for i, c in enumerate(row)) + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def rich(self) -> Table:
+        """For a terminal, signs in colour."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for i, name in enumerate(self.head):
+            table.add_column(Text(text.clean(name)), justify="right" if self.numeric and i else "left", no_wrap=bool(i))
+        for row in self.rows:
+            cells = [text.clean(cell) for cell in row]
+            table.add_row(*(Text(c, style=STYLE.get(c[:1], STYLE.get(c[-1:], ""))) for c in cells))
+        return table

@@ -1,0 +1,111 @@
+"""Markdown: the report of a run, with the tidy tables beside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from bridge.errors import StoreError
+from bridge.report import tables, text
+from bridge.report.grid import Grid
+from bridge.report.provenance import provenance
+
+if TYPE_CHECKING:
+    from bridge.agreement import Agreement
+
+
+def write(agreement: Agreement, folder: Path, seconds: float, shares: Mapping[str, Grid]) -> None:
+    """report.md, results.parquet, verdicts.parquet and junit.xml.
+
+    Parameters
+    ----------
+    seconds : float
+        Wall time of the run.
+    shares : mapping of str to Grid
+        Tables of cluster weights, by the name of the case and method.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written to.
+    """
+    import pyarrow as pa
+
+    from bridge.data import write_bytes, write_table
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"--report {folder}: cannot be made ({error.strerror}); name another folder") from None
+    write_bytes(document(agreement, seconds, shares).encode(), folder / "report.md")
+    write_table(pa.Table.from_pandas(agreement.table, preserve_index=False), folder / "results.parquet")
+    write_table(pa.Table.from_pandas(agreement.verdicts, preserve_index=False), folder / "verdicts.parquet")
+    write_bytes(junit(agreement), folder / "junit.xml")
+
+
+def document(agreement: Agreement, seconds: float, shares: Mapping[str, Grid]) -> str:
+    """report.md: every text from data, a case or an engine is escaped."""
+    parts = ["# Who agrees", f"**{text.markdown(agreement.sentence)}**", *map(text.markdown, agreement.notes)]
+    parts += [tables.matrix(agreement).markdown(), text.markdown(text.LEGEND), "## Not expected"]
+    for name, reason, rows in tables.unexpected(agreement):
+        lines = "\n".join(f"- {text.markdown(row)}" for row in rows)
+        parts.append(f"### {text.markdown(name)}\n\n{text.markdown(reason)}\n\n{lines}".rstrip())
+    if not agreement.unexpected:
+        parts.append("Nothing.")
+    parts += ["## Known differences", _known(agreement), "## Wrong without a warning", _silent(agreement)]
+    if agreement.missing:
+        absent = [f"- {text.markdown(f'{name}: {reason}')}" for name, reason in agreement.missing.items()]
+        parts += ["## Not available", "\n".join(absent)]
+    if (apart := tables.languages(agreement)) is not None:
+        parts += ["## Python against R", _LANGUAGES, apart.markdown()]
+    parts += ["## Correct digits", _DIGITS, tables.digits(agreement).markdown()]
+    if shares:
+        parts += ["## How much a cluster counts", _SHARES]
+        parts += [f"### {text.markdown(name)}\n\n{grid.markdown()}" for name, grid in shares.items()]
+    parts += ["## Provenance", provenance(agreement, seconds).markdown()]
+    return "\n\n".join(parts) + "\n"
+
+
+_LANGUAGES = (
+    "Largest difference between the numbers of two engines, over cases and methods (default profile) in which both are "
+    "right: fixed effects in standard errors, variances and BLUPs in units of G + F, the variance of a random effect "
+    "and that with which the data show it."
+)
+_DIGITS = "Median of -log10 of the relative error against the reference, the worst in parentheses; at most 15."
+_SHARES = (
+    "With a predictor that is constant within clusters, lm weights a cluster's mean by its size n, the mixed model by "
+    "1 / (tau² + sigma²/n): small clusters count for more than in lm, and for less than large ones. The pooling "
+    "factor, how far a cluster's own mean is trusted, is the same number times tau²."
+)
+
+
+def _known(agreement: Agreement) -> str:
+    known = [j for j in agreement.judgements if j.known is not None]
+    rows = [(j.name, text.words(j), j.known.reason) for j in known if j.known is not None]
+    return Grid(("fit", "verdict", "why"), tuple(rows)).markdown() if rows else "None."
+
+
+def _silent(agreement: Agreement) -> str:
+    silent = [(j.name, text.words(j), j.reason) for j in agreement.judgements if j.silent]
+    return Grid(("fit", "verdict", "why"), tuple(silent)).markdown() if silent else "None."
+
+
+def junit(agreement: Agreement) -> bytes:
+    """JUnit's XML: a test case per fit."""
+    suite = ElementTree.Element("testsuite", name="lmmbridge", tests=str(len(agreement.judgements)))
+    for j in agreement.judgements:
+        attributes = {"classname": text.clean(j.case), "name": text.clean(j.name)}
+        seconds = {"time": f"{j.fit.seconds:.3f}"} if j.fit.seconds > 0 else {}
+        item = ElementTree.SubElement(suite, "testcase", attributes | seconds)
+        if not j.expected:
+            failure = ElementTree.SubElement(item, "failure", message=text.clean(j.surprise or j.reason))
+            failure.text = "\n".join(text.explain(row) for row in j.failing)
+        elif j.verdict.neutral:
+            ElementTree.SubElement(item, "skipped", message=text.clean(j.reason))
+    suite.set("failures", str(len(agreement.unexpected)))
+    out = io.BytesIO()
+    ElementTree.ElementTree(suite).write(out, encoding="utf-8", xml_declaration=True)
+    return out.getvalue()

@@ -1,0 +1,57 @@
+"""Terminal: an Agreement on a rich console, in colour where there is one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from bridge.report import tables, text
+from bridge.report.document import title
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bridge.agreement import Agreement
+
+PLAIN_WIDTH = 200  # columns when the output is a file or a pipe
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never breaks lines of a file or pipe at 80 columns."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
+
+
+def show(agreement: Agreement, out: Console) -> None:
+    """The agreement table of each case, method and profile, then the verdicts, then the answer."""
+    for block, judgements in tables.blocks(agreement).items():
+        out.print(title(block), style="bold", markup=False)
+        if (grid := tables.quantities(judgements)) is not None:
+            out.print(grid.rich())
+        out.print(tables.verdicts(judgements).rich())
+    _close(agreement, out)
+
+
+def summarise(agreement: Agreement, out: Console) -> None:
+    """A run: cases by engines, each unexpected fit with its worst rows, silent failures, what was missing."""
+    out.print(tables.matrix(agreement).rich())
+    out.print(text.LEGEND, style="dim", markup=False)
+    for name, reason, rows in tables.unexpected(agreement):
+        out.print(f"\n{text.clean(name)}: {text.clean(reason)}", style="red", markup=False, soft_wrap=True)
+        for row in rows:
+            out.print(f"    {row}", markup=False, soft_wrap=True)
+    if silent := [j.name for j in agreement.judgements if j.silent]:
+        out.print(f"\nWrong without a warning: {text.clean(', '.join(silent))}", markup=False, soft_wrap=True)
+    for name, reason in agreement.missing.items():
+        out.print(f"\nNot available: {text.clean(f'{name}: {reason}')}", markup=False, soft_wrap=True)
+    out.print()
+    _close(agreement, out)
+
+
+def _close(agreement: Agreement, out: Console) -> None:
+    for note in agreement.notes:
+        out.print(text.clean(note), markup=False, soft_wrap=True)
+    style = "bold red" if agreement.exit_code else "bold green"
+    out.print(text.clean(agreement.sentence), style=style, markup=False, soft_wrap=True)

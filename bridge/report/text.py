@@ -1,0 +1,98 @@
+"""Text: words for verdicts and numbers, and every escape that untrusted text needs."""
+
+from __future__ import annotations
+
+import html as _html
+import math
+import re
+from collections.abc import Sequence
+
+from bridge.comparison import Comparison
+from bridge.verdict import Judgement, Verdict
+
+AGREES, KNOWN, FAILS, NEUTRAL = "✓", "≈", "✗", "–"
+
+SHORT = {
+    Verdict.AGREE: "agree",
+    Verdict.AGREE_SINGULAR: "singular",
+    Verdict.FLAT: "flat",
+    Verdict.MULTIMODAL: "other optimum",
+    Verdict.WORSE_OPTIMUM: "worse optimum",
+    Verdict.WRONG_COMPUTATION: "wrong numbers",
+    Verdict.NOT_CONVERGED: "no numbers",
+    Verdict.UNIDENTIFIED: "unidentified",
+    Verdict.REFUSED: "refused",
+    Verdict.UNSUPPORTED: "unsupported",
+    Verdict.UNAVAILABLE: "unavailable",
+    Verdict.CRASHED: "crashed",
+    Verdict.TIMED_OUT: "timed out",
+    Verdict.REFERENCE_WRONG: "reference wrong",
+}
+"""What a table says of a verdict."""
+
+LEGEND = (
+    "✓ right (agree; singular: on the boundary, as it should be; flat: the data hardly tell)   "
+    "≈ expected of this case (known difference, or a refusal that is right)   "
+    "✗ not expected   – not available, or the model is not supported"
+)
+
+
+def clean(text: str) -> str:
+    """One line without control characters, so that no label can steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split())).strip()
+
+
+def markdown(text: str) -> str:
+    """Untrusted text inside Markdown, in a table cell or a line: shown, never obeyed."""
+    return re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", _html.escape(clean(text), quote=False))
+
+
+def html(text: str) -> str:
+    """Untrusted text inside HTML."""
+    return _html.escape(clean(text), quote=True)
+
+
+def number(value: float, digits: int = 7) -> str:
+    """A number to so many significant digits; NaN as an empty cell."""
+    return "" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def size(value: float) -> str:
+    """A difference, to two digits."""
+    return "NaN" if math.isnan(value) else f"{value:.2g}"
+
+
+def level(labels: Sequence[str]) -> str:
+    """Labels of one level, as R prints crossed ones."""
+    return ":".join(labels)
+
+
+def where(row: Comparison) -> str:
+    """What a row is about: ``BLUP Subject 308 Days``."""
+    return clean(" ".join(part for part in (row.quantity, row.group, level(row.level), row.term) if part))
+
+
+def symbol(judgement: Judgement) -> str:
+    """One sign for a verdict, given what the case expects."""
+    if judgement.verdict.neutral:
+        return NEUTRAL
+    if not judgement.expected:
+        return FAILS
+    return AGREES if judgement.verdict.passes else KNOWN
+
+
+def words(judgement: Judgement) -> str:
+    """Sign and word, with a note where the engine gave no warning."""
+    silent = ", silent" if judgement.silent else ""
+    return f"{symbol(judgement)} {SHORT[judgement.verdict]}{silent}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 fit``, ``2 fits``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def explain(row: Comparison) -> str:
+    """A row that disagrees, on one line: what, both numbers, how far, on which scale, how far allowed."""
+    numbers = "" if math.isnan(row.reference) else f"{number(row.estimate, 10)}, right is {number(row.reference, 10)}; "
+    return f"{where(row)}: {numbers}{size(row.difference)} {clean(row.scale)}, allowed {size(row.tolerance)}"
