@@ -13,8 +13,8 @@ from typing import NoReturn
 from bridge.errors import FormulaError
 
 RESERVED = frozenset(
-    ("if", "else", "repeat", "while", "function", "for", "next", "break", "in", "TRUE", "FALSE")
-    + ("NULL", "Inf", "NaN", "NA", "NA_integer_", "NA_real_", "NA_character_", "NA_complex_")
+    {"if", "else", "repeat", "while", "function", "for", "next", "break", "in", "TRUE", "FALSE", "NULL"}
+    | {"Inf", "NaN", "NA", "NA_integer_", "NA_real_", "NA_character_", "NA_complex_"}
 )
 TRANSFORMS = ("I", "log", "log2", "log10", "log1p", "exp", "sqrt", "abs")
 FACTORS = ("factor", "as.factor", "ordered")
@@ -83,6 +83,7 @@ class Call:
 
 
 Expr = Name | Number | Group | Unary | Binary | Call
+
 
 def parse_expression(text: str) -> Expr:
     """Parse one expression (no ``~``) to its tree, unexpanded."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.coding import Design, Factor, Key, Numeric, Variable, as_factor, design, evaluate, read
+from bridge.coding import Design, Key, design, evaluate
 from bridge.errors import DataError, ModelError
 from bridge.formula import Bar, Formula, Part, parse
 from bridge.grammar import Expr, Name, deparse
+from bridge.variable import Factor, Numeric, Variable, as_factor, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -380,11 +381,10 @@ class _Speller:
 
         return pd.DataFrame(
             {
-                f"v{i}": pd.Categorical.from_codes(c.codes, list(c.levels), ordered=c.ordered)
-                if isinstance(c, Factor)
-                else c
-                for i, c in enumerate(self.columns)
-            }
+                f"v{i}": column.categorical() if isinstance(column, Factor) else column
+                for i, column in enumerate(self.columns)
+            },
+            copy=False,
         )
 
 
