@@ -11,8 +11,13 @@ fit_glmmTMB <- function(data, formula, method = c("REML", "ML"), profile = c("de
   seconds <- as.numeric(Sys.time() - started, units = "secs")
 
   beta <- glmmTMB::fixef(fit)$cond
+  # Where a variance is at zero the joint Hessian may not be invertible: then there are no standard errors.
+  variance <- tryCatch(diag(as.matrix(vcov(fit)$cond))[names(beta)], error = function(e) {
+    warning("no standard errors: ", conditionMessage(e), call. = FALSE)
+    NA_real_
+  })
   rows <- rbind(
-    tidy_fixed(beta, sqrt(diag(as.matrix(vcov(fit)$cond)))[names(beta)]),
+    tidy_fixed(beta, sqrt(variance)),
     tidy_residual(sigma(fit))
   )
   terms <- names(fit$modelInfo$reTrms$cond$cnms) # VarCorr calls a group's second term g.1

@@ -80,7 +80,10 @@ nlme_term <- function(term, data) {
 
 # TRUE if each of these partitions, coarsest first, refines the one before it.
 is_chain <- function(groups) {
-  refines <- function(fine, coarse) nlevels(interaction(fine, coarse, drop = TRUE)) == nlevels(fine)
+  refines <- function(fine, coarse) {
+    parent <- coarse[match(levels(fine), fine)]
+    all(parent[as.integer(fine)] == coarse, na.rm = TRUE)
+  }
   all(as.logical(Map(refines, groups[-1], groups[-length(groups)])))
 }
 
