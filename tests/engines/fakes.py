@@ -51,7 +51,9 @@ class Returns:
         """What comes back."""
         row = Row("fixed", "(Intercept)", float(np.mean(model.y)), std_error=1.0)
         blup = Row("ran_vals", "(Intercept)", 0.5, "g", ("é:/ 1",))
-        return Fit("fake", method, profile, rows=(row, blup), loglik=-1.5, sigma=2.0, n=model.n, converged=True)
+        return Fit(
+            "fake", method, profile, rows=(row, blup), loglik=-1.5, sigma=2.0, n=model.n, converged=True
+        )
 
 
 class Second(Returns):
@@ -59,6 +61,24 @@ class Second(Returns):
 
     name = "second"
     language = "R"
+
+
+class Tells(Returns):
+    """Tells in its messages what it was given."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Levels, rows, threads."""
+        levels = [level for (level,) in model.random[0].levels]
+        told = (repr(levels), str(model.n), os.environ["OPENBLAS_NUM_THREADS"], sys.executable)
+        return super().answer(model, method, profile).having(messages=told)
+
+
+class SlowStart(Returns):
+    """Takes its time to start, not to fit."""
+
+    def start(self) -> None:
+        """Longer than the limit that the test gives."""
+        time.sleep(1.0)
 
 
 class Unsupported(Returns):

@@ -1,0 +1,224 @@
+"""Workers: whatever an engine does, its fit gets a Fit and the run goes on."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bridge import engines
+from bridge.engines import BUILT_IN
+from bridge.errors import BridgeError, DataError, FormulaError, UnavailableError
+from bridge.fit import Fit
+from bridge.process import Worker
+from bridge.run import Task
+
+TESTS = Path(__file__).parent
+FRAME = pd.DataFrame(
+    {"y": [1.0, 2.0, 3.0, 6.0], "x": [1, 2, 3, 4], "g": pd.Categorical(list("aabb"), categories=["b", "a"])}
+)
+
+
+def task(
+    engine: str, data=FRAME, formula: str = "y ~ x + (1 | g)", limit: float = 20.0, hash: str = "h"
+) -> Task:
+    """One fit of the small frame."""
+    return Task("small", data, hash, formula, "REML", f"fakes:{engine}", limit=limit)
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """One worker for all tests: each also shows that the one before left it usable."""
+    with Worker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def fit(worker: Worker, fakes: Path):
+    """Fit by a fake engine."""
+
+    def ask(engine: str, **options) -> Fit:
+        return worker.fit(task(engine, **options))
+
+    return ask
+
+
+def test_answer_comes_back_whole(fit):
+    """A field of the Fit would be lost between worker and run."""
+    answer = fit("Returns")
+    fixed, blup = answer.rows
+    assert (answer.status, answer.engine, answer.n) == ("ok", "fakes:Returns", 4)
+    assert (answer.loglik, answer.sigma) == (-1.5, 2.0)
+    assert (fixed.term, fixed.estimate, fixed.std_error) == ("(Intercept)", 3.0, 1.0)
+    assert (blup.group, blup.level, blup.std_error) == ("g", ("é:/ 1",), None)
+    assert answer.limit == 20.0
+
+
+@pytest.mark.parametrize(
+    ("engine", "status", "reason"),
+    [
+        ("Unsupported", "unsupported", "no REML here"),
+        ("Raises", "refused", "ZeroDivisionError: singular design"),
+        ("Exits", "refused", "SystemExit: 4"),
+        ("Segfaults", "crashed", "killed by SIGSEGV; about to go wrong"),
+        ("Leaves", "crashed", "ended with exit code 3"),
+        ("Scribbles", "crashed", "ValueError: what came through the pipe is not a message"),
+    ],
+)
+def test_misbehaviour_becomes_a_status(fit, engine, status, reason):
+    """An engine's failure would stop the run, or lose its reason."""
+    answer = fit(engine)
+    assert (answer.status, answer.reason, answer.rows) == (status, reason, ())
+    assert fit("Returns").status == "ok"
+
+
+def test_hang_in_compiled_code_is_cut_off(fit):
+    """A fit that never ends would hold the run for ever."""
+    answer = fit("Hangs", limit=0.3)
+    assert (answer.status, answer.reason, answer.limit) == ("timed_out", "no answer within 0.3 s", 0.3)
+    assert fit("Returns").status == "ok"
+
+
+def test_output_of_compiled_code_is_carried(fit):
+    """What an engine prints would be lost, or spoil the terminal."""
+    own, printed = fit("Prints").messages
+    assert own == "its own"
+    assert set(printed.splitlines()) == {"from C", "from Python", "to stderr"}
+    assert fit("Returns").messages == ()
+
+
+def test_output_is_bounded(fit):
+    """A talkative engine would fill the store."""
+    (printed,) = fit("Chatters").messages
+    assert 3900 < len(printed) <= 4000
+    assert printed.endswith("the end")
+
+
+def test_nan_and_inf_are_carried_to_the_audit(fit):
+    """Not-numbers would be dropped before anybody could judge them."""
+    answer = fit("NotNumbers")
+    assert answer.status == "ok"
+    assert math.isnan(answer.rows[0].estimate)
+    assert answer.rows[0].std_error == math.inf
+    assert answer.loglik == math.inf
+
+
+KINDS = ["none", "text", "estimate", "hole", "effect", "rows", "loglik", "status", "n", "versions", "level"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_garbage_is_a_crash(fakes, monkeypatch, kind):
+    """An answer of wrong types would blow up later, far from the engine that gave it."""
+    monkeypatch.setenv("FAKES_GARBAGE", kind)
+    from bridge.engines import get
+    from bridge.model import build
+    from bridge.worker import _message, answer
+
+    head = {"method": "REML", "profile": "default"}
+    fit = answer(get("fakes:Garbage"), build("y ~ x + (1 | g)", FRAME), head)
+    import pyarrow as pa
+
+    from bridge.fit import from_arrow
+
+    (sent,) = from_arrow(pa.ipc.open_stream(_message(fit, 0.0)[1]).read_all())
+    assert sent.status == "crashed"
+    assert sent.reason.startswith("its answer is no Fit: ")
+
+
+def test_start_of_software_is_not_the_fits_time(fit):
+    """R's start-up would eat a short limit."""
+    assert fit("SlowStart", limit=0.5).status == "ok"
+
+
+def test_data_arrive_as_they_are_and_once(fit, tmp_path):
+    """Levels would change their order on the way, or each fit read the file again."""
+    from bridge import data
+
+    told = fit("Tells").messages
+    assert told[:3] == ("['b', 'a']", "4", "1")
+    path = tmp_path / "d.parquet"
+    data.write(data.normalise(FRAME), path)
+    assert fit("Tells", data=path, hash="file").messages == told
+    path.unlink()
+    assert fit("Tells", data=path, hash="file", formula="y ~ 1 + (1 | g)").messages == told
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"formula": "y ~ (1 | g"}, FormulaError, "g"),
+        ({"formula": "y ~ nix + (1 | g)"}, BridgeError, "nix"),
+        ({"data": Path("no-such.parquet"), "hash": "none"}, DataError, "no-such.parquet"),
+    ],
+)
+def test_bad_input_is_raised_here(fit, options, kind, words):
+    """The user's mistake would be blamed on the engine."""
+    with pytest.raises(kind, match=words) as caught:
+        fit("Returns", **options)
+    assert "Traceback" not in str(caught.value)
+    assert fit("Returns").status == "ok"
+
+
+def test_another_interpreter(fakes, monkeypatch, tmp_path):
+    """An engine could not live in a Python of its own."""
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\nexport FAKES_VERSION=2 PYTHONPATH="$PYTHONPATH:{TESTS / "engines"}"\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    assert engines.versions("fakes:Returns") == {"fake": "1"}
+    monkeypatch.setenv("LMMBRIDGE_ENGINE_FAKES_RETURNS_PYTHON", str(python))
+    assert engines.interpreter("fakes:Returns") == str(python)
+    assert engines.versions("fakes:Returns") == {"fake": "2"}
+    with Worker(str(python)) as other:
+        assert other.fit(task("Returns")).status == "ok"
+
+
+@pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])
+def test_interpreter_that_does_not_start(fakes, monkeypatch, python):
+    """A wrong path in the environment would be a traceback."""
+    monkeypatch.setenv("LMMBRIDGE_ENGINE_FAKES_RETURNS_PYTHON", python)
+    with pytest.raises(UnavailableError, match=python):
+        engines.versions("fakes:Returns")
+
+
+def test_names_are_those_of_the_metadata():
+    """An installed package and a bare checkout would have different engines."""
+    import tomllib
+
+    pyproject = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())
+    assert pyproject["project"]["entry-points"][engines.GROUP] == BUILT_IN
+    assert engines.names()[: len(BUILT_IN)] == list(BUILT_IN)
+
+
+def test_third_partys_entry_point(monkeypatch, tmp_path):
+    """Somebody else's engine would not be found."""
+    info = tmp_path / "theirs-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[lmmbridge.engines]\ntheirs = fakes:Returns\n")
+    script = "from bridge import engines; print(engines.names()[-1], engines.get('theirs').name)"
+    path = os.pathsep.join([str(tmp_path), str(TESTS.parent), str(TESTS / "engines")])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["theirs", "fake"]
+
+
+def test_unknown_and_incomplete_engines(fakes, monkeypatch, tmp_path):
+    """A typing error would be a traceback, or would not say what there is."""
+    with pytest.raises(BridgeError, match=r"lme5.*lme4, nlme"):
+        engines.get("lme5")
+    (tmp_path / "half.py").write_text("class Half:\n    name = 'half'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BridgeError, match=r"language.*fit"):
+        engines.get("half:Half")
+    with pytest.raises(UnavailableError, match="nowhere"):
+        engines.get("nowhere:Nothing")
