@@ -165,10 +165,10 @@ class Case:
         return self.spec.generate.draw().frame
 
     def model(self) -> Model:
-        """The formula met with the data."""
+        """The formula met with the data; raises what `frame` does, FormulaError and ModelError."""
         from bridge.model import build
 
-        return build(self.spec.formula, self.frame(), missing=self.spec.missing)
+        return build(self.spec.formula, self.frame(), missing=self.spec.missing, name=str(self.folder))
 
 
 def check_id(case_id: str) -> None:

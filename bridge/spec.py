@@ -108,10 +108,13 @@ class Spec(_Part):
     @field_validator("expect", mode="before")
     @classmethod
     def _word(cls, value: Any) -> Any:
-        known = get_args(Expect)
-        if not isinstance(value, dict) and value not in known:
-            raise ValueError(f"{value!r} is not one of {', '.join(known)}, nor a table of them by method")
-        return value
+        if not isinstance(value, Mapping):
+            _among(value, get_args(Expect))
+            return value
+        for method, word in value.items():
+            _among(method, get_args(Method))
+            _among(word, get_args(Expect))
+        return dict(value)
 
     @field_validator("weights", "offset", mode="before")
     @classmethod
@@ -132,6 +135,11 @@ class Spec(_Part):
         if self.data is None and self.generate is None:
             raise ValueError("data: missing; add a [data] table, or a [generate] table")
         return self
+
+
+def _among(value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{value!r} is not one of {', '.join(known)}")
 
 
 def _conditions(text: str) -> list[tuple[str, str, Version]]:

@@ -354,7 +354,10 @@ def test_unusable_columns(values, words):
 
 def test_text_that_is_not_unicode():
     """A lone surrogate would end in a traceback when hashed or written."""
-    for frame in (pd.DataFrame({"g": pd.Series(["\ud800"], dtype=object)}), pd.DataFrame({"\udfff": [1]})):
+    for frame in (
+        pd.DataFrame({"g": pd.Series(["\ud800"], dtype=object)}),
+        pd.DataFrame([[1]], columns=pd.Index(["\udfff"], dtype=object)),
+    ):
         with pytest.raises(DataError) as caught:
             data.normalise(frame, "t.csv")
         _one_line(caught.value, "t.csv", "Unicode")
