@@ -21,6 +21,9 @@ from bridge.fit import Fit, Row
 from bridge.model import Matrix, Model, Vector
 from bridge.reference import Optimum, hessian
 
+STATIONARY = 1e-5
+"""Newton decrement (deviance) up to which joint-Hessian SEs are compared: where the gradient is not
+zero, profiling sigma2 out and keeping it in give different Hessians."""
 Label = tuple[str, str | None, tuple[str, ...] | None, str]
 
 
@@ -290,7 +293,8 @@ def joint_error(criterion: Criterion, point: Point, sigma2: float) -> Vector:
     """SE from the joint Hessian of (beta, theta): sqrt diag(Phi + D W D'), NaN where it is undefined.
 
     D = d beta / d theta, W = twice the inverse Hessian of the profiled criterion. At the boundary
-    (a Hessian that is not positive definite, or a column of Lambda at zero) it has no meaning.
+    (a Hessian that is not positive definite, or a column of Lambda at zero) and away from a
+    stationary point it has no meaning.
     """
     phi = criterion.phi(point, sigma2)
     theta = np.concatenate([L[np.tril_indices(len(L))] for L in point.factors] or [np.zeros(0)])
@@ -300,6 +304,9 @@ def joint_error(criterion: Criterion, point: Point, sigma2: float) -> Vector:
     values, vectors = np.linalg.eigh(H)
     smallest = min(float(np.min(np.abs(np.diag(L)))) for L in point.factors)
     if values[0] <= 1e-7 * values[-1] or smallest < 1e-4:
+        return np.full(len(phi), math.nan)
+    along = vectors.T @ np.concatenate([g[np.tril_indices(len(g))] for g in criterion.gradient(point)])
+    if float(np.sum(along**2 / values)) / 2 > STATIONARY:
         return np.full(len(phi), math.nan)
     D = np.zeros((len(phi), theta.size))
     for i in range(theta.size):

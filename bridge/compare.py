@@ -108,6 +108,9 @@ def _outcome(model: Model, reference: Reference | None, fit: Fit, engine: Engine
             Verdict.UNIDENTIFIED,
             "gives numbers for a model that the data do not identify; it should refuse",
         )
+    if math.isinf(fit.loglik):
+        claimed = " and calls it converged" if fit.converged else ""
+        return _Outcome(Verdict.WRONG_COMPUTATION, f"returns a log-likelihood of {fit.loglik:+}{claimed}")
     answer = align(model, fit)
     if answer.faults:
         more = f" and {len(answer.faults) - 1} more" if len(answer.faults) > 1 else ""

@@ -24,7 +24,11 @@ def covariance(model: Model, psi: tuple[Any, ...], sigma2: float) -> mp.matrix:
                 if term.index[i] == term.index[j]:
                     for a in range(len(G)):
                         for b in range(len(G)):
-                            V[i, j] += mp.mpf(float(term.Z[i, a])) * mp.mpf(float(G[a][b])) * mp.mpf(float(term.Z[j, b]))
+                            V[i, j] += (
+                                mp.mpf(float(term.Z[i, a]))
+                                * mp.mpf(float(G[a][b]))
+                                * mp.mpf(float(term.Z[j, b]))
+                            )
     return V
 
 
@@ -34,9 +38,9 @@ def evaluate(model: Model, method: str, psi: tuple[Any, ...], sigma2: float) -> 
         V = covariance(model, psi, sigma2)
         X = mp.matrix([[mp.mpf(float(v)) for v in row] for row in model.X])
         y = mp.matrix([mp.mpf(float(v)) for v in model.y])
-        inverse = V ** -1
+        inverse = V**-1
         XVX = X.T * inverse * X
-        phi = XVX ** -1
+        phi = XVX**-1
         beta = phi * (X.T * inverse * y)
         e = y - X * beta
         value = mp.log(mp.det(V)) + (e.T * inverse * e)[0]

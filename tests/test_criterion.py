@@ -14,6 +14,7 @@ from tests import naive
 
 
 def small(seed: int = 1) -> pd.DataFrame:
+    """Twenty-one rows, unbalanced, two crossed factors."""
     rng = np.random.default_rng(seed)
     g = np.repeat(list("abcde"), [2, 7, 3, 5, 4])
     return pd.DataFrame(
@@ -38,6 +39,7 @@ MODELS = {
 
 
 def at(name: str, shift: float = 0.0, lift: float = 0.0) -> tuple[Model, tuple[np.ndarray, ...], float]:
+    """One of the models, with x and y moved."""
     formula, psi, sigma2 = MODELS[name]
     frame = small()
     frame["x"] += shift
@@ -55,7 +57,7 @@ def test_value_equals_the_definition(name: str, method: str) -> None:
     assert abs(value - truth) <= point.bound
 
 
-@pytest.mark.parametrize("shift, lift", [(2000.0, 0.0), (0.0, 1e9), (2000.0, 1e6)])
+@pytest.mark.parametrize(("shift", "lift"), [(2000.0, 0.0), (0.0, 1e9), (2000.0, 1e6)])
 def test_the_error_bound_holds_far_from_the_origin(shift: float, lift: float) -> None:
     """Without centring, y + 1e9 costs all digits (63 deviance units); the bound must not lie."""
     model, psi, sigma2 = at("slope", shift, lift)

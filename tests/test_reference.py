@@ -13,6 +13,7 @@ from bridge.resources import find
 
 
 def case(name: str) -> Case:
+    """A bundled case."""
     return Case.load(find("cases") / name)
 
 
@@ -24,7 +25,9 @@ def test_sleepstudy_has_its_certified_optimum() -> None:
     assert (G[0, 0], G[1, 0], G[1, 1]) == pytest.approx(certified, rel=1e-12)
     assert reference.best.sigma2 == pytest.approx(654.9410270722988, rel=1e-13)
     assert reference.loglik == pytest.approx(-871.8141359792454, abs=1e-11)
-    assert reference.theta == pytest.approx((0.9667329518648032, 0.01516905427048472, 0.2309095947604833), rel=1e-12)
+    assert reference.theta == pytest.approx(
+        (0.9667329518648032, 0.01516905427048472, 0.2309095947604833), rel=1e-12
+    )
     assert len(reference.optima) == 1
     assert not reference.singular
 
