@@ -7,6 +7,7 @@ stationary, and the Gamma test tells an optimum on the boundary from a saddle.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -64,9 +65,14 @@ def units(prepared: Products, theta: Vector) -> Vector:
     """Natural size of each entry of theta: the sd of its coefficient, at least .1."""
     out = np.empty_like(theta)
     for term in prepared.terms:
-        rows = np.linalg.norm(term.factor(theta[None])[0], axis=1)
+        rows = np.sqrt((term.factor(theta[None])[0] ** 2).sum(1))
         out[term.theta] = np.maximum(rows, 0.1)[term.tril[0]]
     return out
+
+
+def length(v: Vector) -> float:
+    """Euclidean norm; numpy's own takes four times as long on three numbers."""
+    return math.sqrt(float(v @ v))
 
 
 def newton_step(gradient: Vector, hessian: Matrix, radius: float) -> tuple[Vector, float]:
@@ -81,11 +87,11 @@ def newton_step(gradient: Vector, hessian: Matrix, radius: float) -> tuple[Vecto
 
     low = max(0.0, -float(w[0]))
     s = shifted(0.0)
-    if low > 0 or np.linalg.norm(s) > radius:
-        high = low + float(np.linalg.norm(g)) / radius + 1e-300
-        for _ in range(20):
+    if low > 0 or length(s) > radius:
+        high = low + length(g) / radius + 1e-300
+        for _ in range(8):
             middle = (low + high) / 2
-            low, high = (middle, high) if np.linalg.norm(shifted(middle)) > radius else (low, middle)
+            low, high = (middle, high) if length(shifted(middle)) > radius else (low, middle)
         s = shifted(high)
     return V @ s, -float(g @ s + 0.5 * (w * s) @ s)
 
@@ -110,20 +116,19 @@ def descend(prepared: Products, theta: Vector) -> Optimum:
         trial = theta + unit * step
         new = around(trial)
         if converged:
-            size, before = float(np.linalg.norm(new[2])), float(np.linalg.norm(gradient))
-            if not (size < 0.5 * before and new[1] <= value + 100 * rounding):
+            if not (length(new[2]) < 0.5 * length(gradient) and new[1] <= value + 100 * rounding):
                 break
         else:
             ratio = (value - new[1]) / gain
-            length = float(np.linalg.norm(step))
+            moved = length(step)
             if not ratio > 1e-3:
-                radius = length / 4
+                radius = moved / 4
                 if radius < 1e-12:
                     break
                 continue
             if ratio < 0.25:
-                radius = length / 2
-            elif ratio > 0.75 and length > 0.9 * radius:
+                radius = moved / 2
+            elif ratio > 0.75 and moved > 0.9 * radius:
                 radius *= 3
         theta, (unit, value, gradient, hessian) = trial, new
     return Optimum(theta, value, converged)
