@@ -173,7 +173,7 @@ def build(
         _check_levels(kept.variables[variable], name)
     n = len(kept.y.values)
     fixed = design(parsed.fixed, kept.variables, n)
-    _check_names(fixed.names, "the fixed part", name)
+    _check_names(fixed.names, "coefficients of the fixed part", name)
     designs = [design(bar.part, kept.variables, n) for bar in parsed.random]
     random = tuple(_random(bar, z, kept, name) for bar, z in zip(parsed.random, designs, strict=True))
     _check_distinct(random)
@@ -263,7 +263,7 @@ def _check_levels(variable: Variable, name: str) -> None:
 def _check_names(names: Sequence[str], what: str, name: str) -> None:
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
-        raise ModelError(f"{name}: two coefficients of {what} are called {twice}; rename a column or level")
+        raise ModelError(f"{name}: two {what} are both called {twice}; rename a column or level")
 
 
 def _check_distinct(random: Iterable[RandomTerm]) -> None:
@@ -277,7 +277,7 @@ def _check_distinct(random: Iterable[RandomTerm]) -> None:
 
 
 def _random(bar: Bar, z: Design, kept: _Columns, name: str) -> RandomTerm:
-    _check_names(z.names, f"the random term by {bar.group}", name)
+    _check_names(z.names, f"coefficients of the random term by {bar.group}", name)
     factors = [kept.groups[f] for f in bar.factors]
     index, levels = factors[0].codes, [(label,) for label in factors[0].levels]
     if len(factors) > 1:
@@ -288,7 +288,7 @@ def _random(bar: Bar, z: Design, kept: _Columns, name: str) -> RandomTerm:
             levels = [
                 (*levels[i], factor.levels[j]) for i, j in zip(outer.tolist(), inner.tolist(), strict=True)
             ]
-        _check_names([":".join(level) for level in levels], f"the groups {bar.group}", name)
+        _check_names([":".join(level) for level in levels], f"groups of {bar.group}", name)
     names = tuple(f.text for f in bar.factors)
     return RandomTerm(bar.group, names, z.names, z.matrix, np.asarray(index, dtype=np.intp), tuple(levels))
 
