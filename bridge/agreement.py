@@ -192,11 +192,11 @@ def compare(
         return referee.judge([entry], engines=engines, profiles=profiles)
 
 
-def refuse(name: str, problems: Iterable[str], expect: str) -> None:
+def refuse(name: str, problems: Iterable[str], expect: str, remedy: str = 'expect="unidentified"') -> None:
     """ModelError if a model is ill-posed and nobody said that it is meant to be."""
     found = list(problems)
     if found and expect not in ("unidentified", "refused"):
-        raise ModelError(f"{name}: {'; '.join(found)} (expect=\"unidentified\" runs it all the same)")
+        raise ModelError(f"{name}: {'; '.join(found)} ({remedy} runs it all the same)")
 
 
 def _among(field: str, values: Sequence[str], allowed: Sequence[str]) -> None:

@@ -6,18 +6,19 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from bridge import engines as declared
 from bridge.agreement import Agreement, refuse
-from bridge.errors import BridgeError, ModelError, UnavailableError
+from bridge.errors import UnavailableError
 from bridge.fit import Fit, Method, Profile
+from bridge.grammar import Name
 from bridge.record import Foreseen, Records
 from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute
-from bridge.store import Store
+from bridge.store import Key, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,7 @@ class Entry:
         Seconds per fit.
     known : tuple of Foreseen
     tags : tuple of str
+        With the family.
     """
 
     name: str
@@ -82,7 +84,7 @@ class Entry:
             expect={method: case.expect(method) for method in spec.methods},
             limit=limit or spec.time_limit or LIMIT,
             known=tuple(Foreseen.of(known) for known in spec.known_difference),
-            tags=spec.tags,
+            tags=(*spec.tags, spec.family),
         )
 
     @classmethod
@@ -98,10 +100,12 @@ class Entry:
     ) -> Entry:
         """Entry of a table, or of the file it is in."""
         from bridge.data import content_hash, normalise, read
+        from bridge.formula import parse
 
-        name = Path(data).stem if isinstance(data, str | os.PathLike) else "data"
-        where = str(data) if isinstance(data, str | os.PathLike) else "data"
-        frame = normalise(read(data) if isinstance(data, str | os.PathLike) else data, where)
+        name, where = "data", "data"
+        if isinstance(data, str | os.PathLike):
+            name, where, data = Path(data).stem, os.fspath(data), read(data)
+        frame = normalise(data, where, columns(parse(formula)))
         return cls(
             name=name,
             formula=formula,
@@ -128,9 +132,7 @@ class Entry:
 
     def problems(self) -> list[str]:
         """Why the data cannot identify the model; empty if they can."""
-        from bridge.identification import problems
-
-        return list(problems(self.model))
+        return _problems(self.model)
 
 
 @dataclass
@@ -141,13 +143,16 @@ class Referee:
     ----------
     store : Store or None
     executor : Executor
+    fresh : bool
+        Read nothing that was stored; write all the same.
     """
 
     store: Store | None
     executor: Executor
+    fresh: bool = False
 
     def __post_init__(self) -> None:
-        self.records = Records(self.store.folder if self.store else None)
+        self.records = Records(self.store.folder if self.store else None, self.fresh)
 
     def judge(
         self,
@@ -203,7 +208,8 @@ class Referee:
                 for judgement in judged[where] if watch is not None else ():
                     watch(done, total, judgement)
 
-        execute([task for these in tasks.values() for task in these], self.store, self.executor, finished)
+        store = Unread(self.store.folder) if self.store is not None and self.fresh else self.store
+        execute([task for these in tasks.values() for task in these], store, self.executor, finished)
         return Agreement(tuple(j for where in groups for j in judged[where]), tuple(notes), tuple(required))
 
     def reference(self, entry: Entry, method: Method, pooling: str = "partial") -> Reference:
@@ -234,11 +240,13 @@ class Referee:
 
         problems = entry.problems()
         refuse(entry.name, problems, expect)
-        posed = not problems and expect not in ("unidentified", "refused")
+        expected = {"partial": expect, "complete": "unidentified" if _problems(entry.unpooled) else "ok"}
         references: dict[str, Reference | None] = {"partial": None, "complete": None}
         adapters = [_engine(fit.engine) for fit in fits]
         notes = _notes(entry)
-        for pooling in {adapter.pooling for adapter in adapters} if posed else set():
+        for pooling in {adapter.pooling for adapter in adapters}:
+            if expected[pooling] in ("unidentified", "refused"):
+                continue
             mine = [fit for fit, a in zip(fits, adapters, strict=True) if a.pooling == pooling]
             found = self.reference(entry, method, pooling)
             better = self.records.improved(found, mine)
@@ -255,11 +263,25 @@ class Referee:
                 references[adapter.pooling],
                 fit,
                 adapter,
-                expect=expect,
+                expect=expected[adapter.pooling],
                 known=entry.known,
             )
             for fit, adapter in zip(fits, adapters, strict=True)
         ], notes
+
+
+def _problems(model: Model) -> list[str]:
+    from bridge.identification import problems
+
+    return list(problems(model))
+
+
+def columns(tree: object) -> list[str]:
+    """Columns that a parsed formula, or a part of one, names."""
+    if isinstance(tree, Name):
+        return [tree.text]
+    parts = tree if isinstance(tree, tuple) else [getattr(tree, f.name) for f in fields(tree)] if is_dataclass(tree) else []
+    return list(dict.fromkeys(name for part in parts for name in columns(part)))
 
 
 def _notes(entry: Entry) -> list[str]:
@@ -286,13 +308,21 @@ class _Absent:
     pooling: str = "partial"
 
 
+class Unread(Store):
+    """A store to write to only: every fit is made anew."""
+
+    def get(self, key: Key, limit: float = 0.0) -> None:
+        """Nothing."""
+        return
+
+
 @contextmanager
 def session(
-    store: Store | str | os.PathLike[str] | None = None, jobs: int | None = None
+    store: Store | str | os.PathLike[str] | None = None, jobs: int | None = None, fresh: bool = False
 ) -> Iterator[Referee]:
     """A Referee with workers of its own, stopped at the end."""
     with LocalWorkers(jobs) as workers:
-        yield Referee(store if isinstance(store, Store | None) else Store(store), workers)
+        yield Referee(store if isinstance(store, Store | None) else Store(store), workers, fresh)
 
 
 def referee(
@@ -313,6 +343,3 @@ def referee(
     return Referee(store, executor).judge(
         entries, engines=engines, methods=methods, profiles=profiles, watch=progress
     )
-
-
-__all__ = ["BridgeError", "Entry", "ModelError", "Referee", "Watch", "referee", "session"]

@@ -51,11 +51,13 @@ class Foreseen:
 class Records:
     """JSON files in ``reference/`` and ``judgement/`` of a store's folder; in memory only without one.
 
+    `fresh`: what was there before is not read.
     Doubles are written as the shortest text that reads back the same.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, fresh: bool = False) -> None:
         self.folder = folder
+        self.fresh = fresh
         self._texts: dict[Path, str] = {}
         self._references: dict[Path, Reference] = {}
 
@@ -132,7 +134,7 @@ class Records:
         return (self.folder or Path()) / kind
 
     def _read(self, path: Path) -> str:
-        if path not in self._texts and self.folder is not None:
+        if path not in self._texts and self.folder is not None and not self.fresh:
             try:
                 self._texts[path] = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):

@@ -163,7 +163,8 @@ def _label(key: tuple[str, str, tuple[str, ...], str]) -> str:
     if quantity in ("sigma", "logLik"):
         return quantity
     if quantity == "var":
-        return f"{group} {term}"
+        kind, _, names = term.partition("__")
+        return f"{kind} {group} {names}"
     return term if quantity == "beta" else f"{quantity} {term}"
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bridge.model import Model
     from bridge.reference import Reference
 
-TAG = "founding-question"
+TAGS = frozenset({"founding-question", "small-clusters"})
 
 
 def weights(model: Model, reference: Reference) -> Grid | None:

@@ -1,0 +1,44 @@
+"""The command line: ``lmmbridge``. Each command is a function in `bridge.commands`."""
+
+from __future__ import annotations
+
+import typer
+
+from bridge.commands import add, compare, doctor, engines, generate, listing, run
+
+app = typer.Typer(
+    name="lmmbridge",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""A referee for linear mixed-model software: who agrees, who does not, and why.
+
+    Every engine's answer is held against the exact optimum of the REML or ML criterion.
+
+    - `lmmbridge run`: all cases in ./cases, or the bundled ones
+
+    - `lmmbridge compare trial.csv "y ~ arm + (1 | clinic)"`: your own data
+
+    - `lmmbridge add trial.csv "y ~ arm + (1 | clinic)" --name my-trial`: keep them as a case for `pytest`
+
+    - `lmmbridge doctor`: what this machine lacks, and how to get it
+
+    Exit codes: 0 all as expected; 1 an unexpected disagreement, or a required engine is missing; 2 bad input;
+    130 stopped with Ctrl-C (finished fits are kept).""",
+)
+
+for command in (run.run, compare.compare, add.add, generate.generate):
+    app.command()(command)
+app.command("list")(listing.listing)
+app.command("engines")(engines.engines)
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What the commands share: options, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+from bridge.errors import BridgeError
+
+P = ParamSpec("P")
+
+
+class Which(StrEnum):
+    """Profiles that a user can ask for."""
+
+    default = "default"
+    tight = "tight"
+    both = "both"
+
+
+class Criterion(StrEnum):
+    """Methods."""
+
+    REML = "REML"
+    ML = "ML"
+
+
+class Expected(StrEnum):
+    """What may be expected of a model."""
+
+    ok = "ok"
+    singular = "singular"
+    unidentified = "unidentified"
+    refused = "refused"
+
+
+class Holes(StrEnum):
+    """What to do with missing values."""
+
+    omit = "omit"
+    passed = "pass"
+
+
+Engines = Annotated[
+    str | None, typer.Option("--engines", metavar="A,B", help="Only these engines, such as lme4,statsmodels.")
+]
+Profiles = Annotated[
+    Which, typer.Option("--profile", help="As a user gets them, at their most careful, or both.")
+]
+Methods = Annotated[list[Criterion] | None, typer.Option("--method", help="REML or ML; may be given twice.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Fits at a time; by default one a CPU.")]
+Limit = Annotated[float | None, typer.Option("--limit", min=0.001, help="Seconds a fit may take.")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of finished fits; by default $LMMBRIDGE_STORE or .lmmbridge."),
+]
+Required = Annotated[
+    str | None,
+    typer.Option("--require", metavar="A,B", help="Engines whose absence is a failure, such as lme4,nlme."),
+]
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="csv, tsv, parquet or feather file.")]
+FormulaText = Annotated[str, typer.Argument(metavar="FORMULA", help='lme4\'s language: "y ~ x + (1 | g)".')]
+
+Missing = Annotated[
+    Holes, typer.Option("--missing", help="Leave rows with missing values out for all alike, or pass them on.")
+]
+Expect = Annotated[
+    Expected, typer.Option("--expect", help="What the model is known to be; unidentified lets an ill-posed one run.")
+]
+
+
+def split(text: str | None) -> list[str] | None:
+    """``"a, b"`` as its parts; None for None."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def profiles(which: Which) -> tuple[str, ...]:
+    """The profiles meant."""
+    return ("default", "tight") if which is Which.both else (which.value,)
+
+
+def ending(command: Callable[P, int | None]) -> Callable[P, None]:
+    """Bad input in one line and exit code 2, Ctrl-C as 130, else what the command returns."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except BridgeError as error:
+            say(f"lmmbridge: {error}")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            say("lmmbridge: stopped; finished fits are kept, the same command goes on from there")
+            raise typer.Exit(130) from None
+        raise typer.Exit(code or 0)
+
+    return wrapped
+
+
+def say(text: str) -> None:
+    """One line on stderr, whatever is in it."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+
+
+def roots(ids: Sequence[str]) -> list[Path]:
+    """Folders to look for cases in: ./cases if there is one, else the bundled ones; by name, both."""
+    from bridge.resources import find
+
+    here = Path("cases")
+    if not here.is_dir():
+        return [find("cases")]
+    return [here, find("cases")] if ids else [here]

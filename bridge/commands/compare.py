@@ -1,0 +1,52 @@
+"""``lmmbridge compare``: one's own data through all engines."""
+
+from __future__ import annotations
+
+from bridge.commands import common
+
+
+@common.ending
+def compare(
+    data: common.Data,
+    formula: common.FormulaText,
+    engines: common.Engines = None,
+    profile: common.Profiles = common.Which.default,
+    method: common.Methods = None,
+    missing: common.Missing = common.Holes.omit,
+    expect: common.Expect = common.Expected.ok,
+    jobs: common.Jobs = None,
+    limit: common.Limit = None,
+    store: common.StoreFolder = None,
+    require: common.Required = None,
+) -> int:
+    """Compare engines on your own data: a row a quantity, a column an engine, then the verdicts.
+
+    - `lmmbridge compare trial.csv "y ~ arm + (1 | clinic)"`
+
+    - `lmmbridge compare growth.parquet "height ~ age * sex + (age | child)" --method ML --profile both`
+    """
+    from bridge.agreement import refuse
+    from bridge.catalogue import Entry, session
+    from bridge.commands.run import watching
+    from bridge.report.terminal import console, show
+    from bridge.run import LIMIT
+
+    entry = Entry.of_data(
+        data,
+        formula,
+        methods=[m.value for m in method or [common.Criterion.REML]],
+        missing=missing.value,
+        expect=expect.value,
+        limit=limit or LIMIT,
+    )
+    refuse(str(data), entry.problems(), expect.value, "--expect unidentified")
+    with session(store, jobs) as referee, watching(console(stderr=True)) as watch:
+        agreement = referee.judge(
+            [entry],
+            engines=common.split(engines),
+            profiles=common.profiles(profile),
+            required=common.split(require) or (),
+            watch=watch,
+        )
+    show(agreement, console())
+    return agreement.exit_code

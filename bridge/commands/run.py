@@ -1,0 +1,120 @@
+"""``lmmbridge run``: cases through engines, and who agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bridge.commands import common
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bridge.agreement import Agreement
+    from bridge.catalogue import Entry, Referee, Watch
+    from bridge.report.grid import Grid
+
+
+@common.ending
+def run(
+    cases: Annotated[
+        list[str] | None, typer.Argument(metavar="[CASE]...", help="Ids of cases; all if none is named.")
+    ] = None,
+    engines: common.Engines = None,
+    profile: common.Profiles = common.Which.default,
+    method: common.Methods = None,
+    jobs: common.Jobs = None,
+    limit: common.Limit = None,
+    store: common.StoreFolder = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for report.md, Parquet tables and junit.xml.")
+    ] = None,
+    require: common.Required = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make every fit anew, stored or not.")] = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Exit with 0 even if there is a disagreement.")
+    ] = False,
+) -> int:
+    """Run cases through all engines and say who agrees.
+
+    The cases are those in ./cases if there is such a folder, else the bundled ones. What is stored
+    and unchanged is not fitted again.
+
+    - `lmmbridge run sleepstudy machines --engines lme4,statsmodels`
+
+    - `lmmbridge run --profile both --report reports`
+
+    - `lmmbridge run --require lme4,nlme`: for CI, where R must be there
+    """
+    from bridge.case import find
+    from bridge.catalogue import Entry, session
+    from bridge.errors import CaseError
+    from bridge.report.terminal import console, summarise
+    from bridge.store import Store
+
+    begin = perf_counter()
+    places = common.roots(cases or [])
+    found = find(cases or [], places)
+    if not found:
+        raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
+    entries = [Entry.of_case(case, limit) for case in found]
+    with session(Store(store), jobs, fresh) as referee:
+        with watching(console(stderr=True)) as watch:
+            agreement = referee.judge(
+                entries,
+                engines=common.split(engines),
+                methods=[m.value for m in method] if method else None,
+                profiles=common.profiles(profile),
+                required=common.split(require) or (),
+                watch=watch,
+            )
+        if report is not None:
+            write(agreement, report, perf_counter() - begin, referee, entries)
+    out = console()
+    summarise(agreement, out)
+    if report is not None:
+        out.print(f"Written: {report / 'report.md'}", markup=False, soft_wrap=True)
+    return 0 if exit_zero else agreement.exit_code
+
+
+def write(
+    agreement: Agreement, folder: Path, seconds: float, referee: Referee, entries: list[Entry]
+) -> None:
+    """The report, with the weights of the founding question's designs."""
+    from bridge.report import markdown
+    from bridge.report.weights import TAGS, weights
+
+    shares: dict[str, Grid] = {}
+    for entry in entries:
+        if TAGS & set(entry.tags) and entry.expect.get("REML") == "ok":
+            grid = weights(entry.model, referee.reference(entry, "REML"))
+            if grid is not None:
+                shares[f"{entry.name}, REML"] = grid
+    markdown.write(agreement, folder, seconds, shares)
+
+
+@contextmanager
+def watching(err: Console) -> Iterator[Watch | None]:
+    """A progress bar with counts of verdicts on a terminal, nothing elsewhere."""
+    if not err.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from bridge.report.tables import counts
+
+    said = TextColumn("{task.fields[counts]}", markup=False)
+    judged: list[Any] = []
+    with Progress(BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(), said, console=err, transient=True) as bar:
+        task = bar.add_task("", total=None, counts="")
+
+        def watch(done: int, total: int, judgement: Any) -> None:
+            judged.extend([judgement] if judgement is not None else [])
+            bar.update(task, completed=done, total=total, counts=counts(judged))
+
+        yield watch

@@ -1,0 +1,116 @@
+"""Doctor: checks of the machine, each with its fix. Starts no engine, writes nothing that stays."""
+
+from __future__ import annotations
+
+import locale
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+PACKAGES = ("lme4", "nlme", "glmmTMB", "lmerTest", "pbkrtest")
+SECONDS = 30  # that R may take to answer
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at.
+
+    Attributes
+    ----------
+    what : str
+    state : {"ok", "note", "broken"}
+        ``note``: some engines are not available; ``broken``: nothing can run.
+    found : str
+    fix : str
+        What to do; empty if nothing.
+    """
+
+    what: str
+    state: Literal["ok", "note", "broken"]
+    found: str
+    fix: str = ""
+
+
+def examine(store: Path | None = None) -> list[Check]:
+    """All checks, in the order in which they should be mended."""
+    return [_python(), _store(store), _locale(), _threads(), *_r(), _rpy2(), *_engines()]
+
+
+def _python() -> Check:
+    return Check("Python", "ok", f"{platform.python_version()}, {sys.executable}")
+
+
+def _store(folder: Path | None) -> Check:
+    from bridge.store import Store
+
+    place = Store(folder).folder.absolute()
+    nearest = next(path for path in (place, *place.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        return Check("store", "broken", f"{place}: cannot be written", "name another folder in LMMBRIDGE_STORE")
+    free = shutil.disk_usage(nearest).free
+    if free < 50e6:
+        return Check("store", "broken", f"{place}: {free / 1e6:.0f} MB free", "make room, or set LMMBRIDGE_STORE")
+    return Check("store", "ok", f"{place}, {free / 1e9:.1f} GB free")
+
+
+def _locale() -> Check:
+    encoding = locale.getpreferredencoding(False)
+    if encoding.upper().replace("-", "") != "UTF8":
+        return Check("locale", "note", encoding, "export LC_ALL=C.UTF-8, or R shows other letters as <U+00E9>")
+    return Check("locale", "ok", encoding)
+
+
+def _threads() -> Check:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Check("threads", "ok", f"{cpus} CPUs; every worker has one BLAS thread, whatever is set outside")
+
+
+def _r() -> Iterator[Check]:
+    path = shutil.which("R")
+    if path is None:
+        yield Check("R", "note", "not on PATH", "install r-base-core (docker/install-system.sh does), for lme4 and nlme")
+        return
+    script = "cat(as.character(getRversion()), '\\n'); for (p in commandArgs(TRUE)) cat(p, if (nzchar(" \
+        "system.file(package = p))) as.character(packageVersion(p)) else '-', '\\n')"  # fmt: skip
+    try:
+        command = [path, "--vanilla", "--no-echo", "-e", script, "--args", *PACKAGES]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        yield Check("R", "note", f"{path} does not start: {said[-1] if said else ''}", "reinstall r-base-core")
+        return
+    version, *packages = done.stdout.split("\n")
+    yield Check("R", "ok", f"{version.strip()}, {path}")
+    found = dict(line.split() for line in packages if line.strip())
+    for name in PACKAGES:
+        fix = f"install r-cran-{name.lower()}, or install.packages(\"{name}\") in R"
+        there = found.get(name, "-") != "-"
+        yield Check(f"R package {name}", "ok" if there else "note", found[name] if there else "missing", "" if there else fix)
+
+
+def _rpy2() -> Check:
+    try:
+        versions = {name: metadata.version(name) for name in ("rpy2", "rpy2-rinterface")}
+    except metadata.PackageNotFoundError as error:
+        return Check("rpy2", "note", f"{error.name} missing", "RPY2_CFFI_MODE=ABI pip install 'lmmbridge[r]'")
+    return Check("rpy2", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _engines() -> Iterator[Check]:
+    from bridge import engines
+
+    found = engines.available()
+    for name, said in found.items():
+        if isinstance(said, str):
+            yield Check(f"engine {name}", "note", said)
+        else:
+            yield Check(f"engine {name}", "ok", ", ".join(f"{n} {v}" for n, v in said.items()))
+    if all(isinstance(said, str) for said in found.values()):
+        yield Check("engines", "broken", "not one is available", "pip install lmmbridge again")
