@@ -258,6 +258,8 @@ class _Expander:
             self.fail(tree, "a random term inside a random term")
         if not plus:
             self.fail(tree, "a random term cannot be subtracted; leave it out")
+        if isinstance(tree.left, Binary) and tree.left.op in ("|", "||"):
+            self.fail(tree, "a second bar; a random term has one")
         groups = [self.group(g) for g in _nested(tree.right)]
         part = _Expander(self.text).part(tree.left)
         parts = [part] if tree.op == "|" else _separate(part)
@@ -283,8 +285,6 @@ class _Expander:
                 return self.crossed(inner)
             case Binary(":", left, right):
                 return [*self.crossed(left), *self.crossed(right)]
-            case Binary("|" | "||"):
-                self.fail(tree, "a second bar; a random term has one")
             case Call(function):
                 self.fail(tree, f"{function}() cannot group; name a column, it is a factor already")
         return self.fail(tree, "a group is a column, a:b (crossed) or a/b (nested)")

@@ -97,6 +97,7 @@ def fail(text: str, at: int, reason: str) -> NoReturn:
     """Raise the FormulaError for position `at` (from 0) of `text`, on one line."""
     line = re.sub(r"\s", " ", text)
     near = line[at : at + 20].rstrip() or "the end"
+    line = line if len(line) <= 200 else line[:200] + " ..."
     raise FormulaError(f'formula "{line}", position {at + 1} (at {near}): {reason}')
 
 
@@ -167,6 +168,7 @@ _TOKEN = re.compile(
     |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?L?)
     |(?P<name>(?:[^\W\d_]|\.(?!\d))[\w.]*)
     |(?P<quoted>`(?:[^`\\]|\\.)+`)
+    |(?P<string>"[^"]*"|'[^']*')
     |(?P<op>\|\||%in%|\*\*|[-+*/^:~|(),=])""",
     re.VERBOSE | re.DOTALL,
 )
@@ -178,7 +180,7 @@ SUM = ("+", "-")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A lexeme: `kind` is number, name, op or end."""
+    """A lexeme: `kind` is number, name, word (reserved), string, op or end."""
 
     kind: str
     text: str
@@ -204,8 +206,6 @@ def tokens(text: str) -> list[Token]:
 
 
 def _stray(char: str) -> str:
-    if char in "\"'":
-        return "text in quotes is not part of the language; name a column, in backticks if need be"
     if char == "`":
         return "the backtick is never closed, or nothing is inside"
     return f"{char!r} is not part of the language; put a column's name in backticks if it has one"
@@ -320,6 +320,8 @@ class Parser:
             return Group(inner, token.at)
         if token.kind == "end":
             self.fail("the formula ends where a column is expected", token.at)
+        if token.kind == "string":
+            self.fail("text in quotes is not part of the language; a column goes in backticks", token.at)
         if token.kind == "word":
             self.fail(f"{token.text} is a word of R; put a column of that name in backticks", token.at)
         return self.fail(f"a column, number or parenthesis is expected, not {token.text}", token.at)
