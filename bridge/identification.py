@@ -27,7 +27,7 @@ def problems(model: Model) -> tuple[str, ...]:
             f"there are {model.n} rows for {model.p} fixed effects; use fewer terms than rows or more rows"
         )
     else:
-        found += _redundant(model)
+        found += _redundant(model) + _confounded(model)
     if not found and (reason := _residual(model)):
         found.append(reason)
     return tuple(dict.fromkeys(found))
@@ -49,6 +49,31 @@ def _levels(term: RandomTerm, n: int) -> list[str]:
             f"{k * q}, not fewer than the {n} rows; leave out a random slope"
         ]
     return []
+
+
+def _confounded(model: Model) -> list[str]:
+    """Terms whose effects X fits already, and pairs of grouping factors that make the same groups."""
+    reasons = []
+    basis = np.linalg.qr(_centred(model))[0]
+    rng = np.random.default_rng(0)
+    for t, term in enumerate(model.random):
+        q, k = len(term.levels), len(term.names)
+        effect = np.sum(term.Z * rng.standard_normal((q, k))[term.index], axis=1)
+        rest = effect - basis @ (basis.T @ effect)
+        if q > 1 and np.linalg.norm(rest) <= 1e-8 * np.linalg.norm(effect):
+            reasons.append(
+                f"the fixed effects fit every level of {term.group} already, so nothing is left for its "
+                f"variance; remove (... | {term.group}) or the fixed effects that tell its levels apart"
+            )
+        for other in model.random[:t]:
+            if other.group != term.group and set(term.names) & set(other.names) and _alike(term, other):
+                reasons.append(f"{other.group} and {term.group} make the same groups; remove one of the two")
+    return reasons
+
+
+def _alike(a: RandomTerm, b: RandomTerm) -> bool:
+    q = len(a.levels)
+    return q == len(b.levels) and len(np.unique(a.index * q + b.index)) == q
 
 
 def _redundant(model: Model) -> list[str]:

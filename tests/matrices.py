@@ -1,4 +1,4 @@
-"""Formulas and data frames, and what R's model.matrix and lme4's lFormula make of them: one Rscript for all."""
+"""Formulas, data frames, and what R's model.matrix and lme4's lFormula make of them: one Rscript for all."""
 
 from __future__ import annotations
 
@@ -68,37 +68,42 @@ FRAMES = {"plain": plain, "awkward": awkward, "holes": holes}
 
 # one formula between bars or lines
 FIXED = """
-y ~ 1 | y ~ 0 | y ~ x | y ~ x - 1 | y ~ 0 + x + z | y ~ x + 0 + 1 | y ~ F | y ~ 0 + F | y ~ O | y ~ O - 1 | y ~ U
-y ~ 0 + U | y ~ B | y ~ B - 1 | y ~ C | y ~ k + C | y ~ x * F | y ~ F * x | y ~ x:F | y ~ F:x | y ~ F:C | y ~ C:F
-y ~ F + C:F | y ~ C + C:F | y ~ F * C * B | y ~ F * O | y ~ 0 + F:O | y ~ O:x | y ~ B * x | y ~ B:F | y ~ 0 + x + F
-y ~ 0 + x:F + F | y ~ 0 + x:F | y ~ 0 + x + x:F | y ~ 0 + B + F | y ~ (x + F + O)^2 | y ~ (x + z + k)^3 - x:z:k
-y ~ F / x | y ~ F / C | y ~ x %in% F | y ~ F + x %in% F | y ~ (F + B) / x | y ~ F * x - x | y ~ F * x - F
-y ~ z:x + z - z + x
-y ~ x:F + C | y ~ F:x + x:C | y ~ x:z + z | y ~ z + x:z | y ~ F:C:x | y ~ x:F:C | y ~ 0 + F:C + x:F | y ~ F:C - 1
-y ~ log(z) | log(y + 10) ~ log(z) * F | y ~ I(x^2) + I(k^2) | y ~ I(x*z) + I((x + 1)^2/z) | y ~ exp(-z) + sqrt(z)
-y ~ log2(z) + log10(z) + log1p(z) + abs(x) | y ~ log(z, 2) + log(z, base = 10) | y ~ scale(x) | y ~ scale(x, scale = FALSE)
-y ~ scale(z, center=FALSE) | y ~ poly(x, 2) | y ~ poly(k, 3) * F | y ~ poly(x, 2, raw = TRUE) | y ~ poly(x, 1)
-y ~ poly(z, degree = 2):F | y ~ 0 + poly(x, 2) | y ~ 0 + poly(x, 2) * F | y ~ poly(x, 2):poly(z, 2) | y ~ factor(k)
-y ~ factor(k) * x | y ~ as.factor(k):F | y ~ ordered(k) | y ~ 0 + ordered(k):x | y ~ factor(B) + factor(C)
-y ~ I(-x) + I(x/100000) + I(0.50*x) + I(x * 1e-20) | y ~ -x + z | y ~ x - (x - z) | y ~ x**2 | y ~ (F + B) %in% O
-y ~ F + F:O + F:O:B | y ~ F:B + F:O | y ~ 0 + O + F:x + B:C | y ~ I(x + 1e5*k) + I(x-123456.789) | y ~ `x` + `F`
+y ~ 1 | y ~ 0 | y ~ x | y ~ x - 1 | y ~ 0 + x + z | y ~ x + 0 + 1 | y ~ F | y ~ 0 + F | y ~ O | y ~ O - 1
+y ~ U | y ~ 0 + U | y ~ B | y ~ B - 1 | y ~ C | y ~ k + C | y ~ x * F | y ~ F * x | y ~ x:F | y ~ F:x
+y ~ F:C | y ~ C:F | y ~ F + C:F | y ~ C + C:F | y ~ F * C * B | y ~ F * O | y ~ 0 + F:O | y ~ O:x
+y ~ B * x | y ~ B:F | y ~ 0 + x + F | y ~ 0 + x:F + F | y ~ 0 + x:F | y ~ 0 + x + x:F | y ~ 0 + B + F
+y ~ (x + F + O)^2 | y ~ (x + z + k)^3 - x:z:k | y ~ F / x | y ~ F / C | y ~ x %in% F | y ~ F + x %in% F
+y ~ (F + B) / x | y ~ F * x - x | y ~ F * x - F | y ~ z:x + z - z + x | y ~ x:F + C | y ~ F:x + x:C
+y ~ x:z + z | y ~ z + x:z | y ~ F:C:x | y ~ x:F:C | y ~ 0 + F:C + x:F | y ~ F:C - 1 | y ~ log(z)
+log(y + 10) ~ log(z) * F | y ~ I(x^2) + I(k^2) | y ~ I(x*z) + I((x + 1)^2/z) | y ~ exp(-z) + sqrt(z)
+y ~ log2(z) + log10(z) + log1p(z) + abs(x) | y ~ log(z, 2) + log(z, base = 10) | y ~ scale(x)
+y ~ scale(x, scale = FALSE) | y ~ scale(z, center=FALSE) | y ~ poly(x, 2) | y ~ poly(k, 3) * F
+y ~ poly(x, 2, raw = TRUE) | y ~ poly(x, 1) | y ~ poly(z, degree = 2):F | y ~ 0 + poly(x, 2)
+y ~ 0 + poly(x, 2) * F | y ~ poly(x, 2):poly(z, 2) | y ~ factor(k) | y ~ factor(k) * x
+y ~ as.factor(k):F | y ~ ordered(k) | y ~ 0 + ordered(k):x | y ~ factor(B) + factor(C)
+y ~ I(-x) + I(x/100000) + I(0.50*x) + I(x * 1e-20) | y ~ -x + z | y ~ x - (x - z) | y ~ x**2
+y ~ (F + B) %in% O | y ~ F + F:O + F:O:B | y ~ F:B + F:O | y ~ 0 + O + F:x + B:C
+y ~ I(x + 1e5*k) + I(x-123456.789) | y ~ `x` + `F`
 """
 
 # one formula between semicolons or lines
 MIXED = {
     "plain": """
-y ~ x + (1 | g) ; y ~ x + (x | g) ; y ~ (0 + x | g) ; y ~ (x || g) ; y ~ x + (x + z || g) ; y ~ (F | g) ; y ~ (0 + F | g)
-y ~ (F || g) ; y ~ (x * z || g) ; y ~ (x * z | g) ; y ~ (1 | g / h) ; y ~ (1 | g / h / i) ; y ~ x + (1 | g:h) ; y ~ (x | h:g)
-y ~ (1 | g) + (1 | h) ; y ~ F + (O | h) + (B | g) ; y ~ (0 + x:F | g) ; y ~ (F:x | g) ; y ~ (x || g / h) ; y ~ (1 | U)
-y ~ (1 | k) + (1 | B) ; y ~ (poly(x, 2) | g) ; y ~ (0 + poly(x, 2) * F | g) ; y ~ (log(z) + I(x^2) | h) ; y ~ (1 | O) + (x | F)
-y ~ (1 | g:(h:i)) ; y ~ (0 + x + z || h) ; y ~ x:F + (F + x | h) ; y ~ (F - 1 + x:F | g) ; y ~ 0 + x:F + x + (0 + x:F + x | h)
-log(y + 10) ~ scale(x) * F + (scale(x) | g)""",
+y ~ x + (1 | g) ; y ~ x + (x | g) ; y ~ (0 + x | g) ; y ~ (x || g) ; y ~ x + (x + z || g) ; y ~ (F | g)
+y ~ (0 + F | g) ; y ~ (F || g) ; y ~ (x * z || g) ; y ~ (x * z | g) ; y ~ (1 | g / h)
+y ~ (1 | g / h / i) ; y ~ x + (1 | g:h) ; y ~ (x | h:g) ; y ~ (1 | g) + (1 | h)
+y ~ F + (O | h) + (B | g) ; y ~ (0 + x:F | g) ; y ~ (F:x | g) ; y ~ (x || g / h) ; y ~ (1 | U)
+y ~ (1 | k) + (1 | B) ; y ~ (poly(x, 2) | g) ; y ~ (0 + poly(x, 2) * F | g) ; y ~ (log(z) + I(x^2) | h)
+y ~ (1 | O) + (x | F) ; y ~ (1 | g:(h:i)) ; y ~ (0 + x + z || h) ; y ~ x:F + (F + x | h)
+y ~ (F - 1 + x:F | g) ; y ~ 0 + x:F + x + (0 + x:F + x | h) ; log(y + 10) ~ scale(x) * F + (scale(x) | g)""",
     "awkward": """
-`the response` ~ `I(x2<-system('touch owned'))` + (1 | `my g`) ; `the response` ~ `if` * größe + (größe | `my g`)
-`the response` ~ I(`I(x2<-system('touch owned'))`^2) + (0 + `if` || `my g`/`_h`) ; `the response` ~ 1 + (`if` | `_h`:`my g`)""",
+`the response` ~ `I(x2<-system('touch owned'))` + (1 | `my g`)
+`the response` ~ `if` * größe + (größe | `my g`)
+`the response` ~ I(`I(x2<-system('touch owned'))`^2) + (0 + `if` || `my g`/`_h`)
+`the response` ~ 1 + (`if` | `_h`:`my g`)""",
     "holes": """
-y ~ x * F + (1 | g) ; y ~ scale(x) + (scale(x) | g) ; y ~ B + F + (F | g) ; y ~ x + C + (1 | g:h) ; y ~ x + z - z + (1 | h)
-y ~ x + B - B + (1 | h) ; y ~ log(z) + (x || g)""",
+y ~ x * F + (1 | g) ; y ~ scale(x) + (scale(x) | g) ; y ~ B + F + (F | g) ; y ~ x + C + (1 | g:h)
+y ~ x + z - z + (1 | h) ; y ~ x + B - B + (1 | h) ; y ~ log(z) + (x || g)""",
 }
 
 
@@ -132,19 +137,25 @@ class Case:
 
     @property
     def id(self) -> str:
+        """What pytest shows."""
         return f"{self.frame}-{self.formula}" + ("-pass" if self.missing == "pass" else "")
 
     def model(self) -> Model:
+        """Ours."""
         return build(self.formula, FRAMES[self.frame](), missing=self.missing)
 
 
 def fixed_cases() -> list[Case]:
+    """Fixed effects only."""
     return [Case("plain", f.strip()) for f in FIXED.strip().replace("\n", " | ").split(" | ")]
 
 
 def mixed_cases() -> list[Case]:
+    """With random terms; data with missing values both ways."""
     cases = [
-        Case(frame, f.strip()) for frame, text in MIXED.items() for f in text.strip().replace("\n", ";").split(";")
+        Case(frame, f.strip())
+        for frame, text in MIXED.items()
+        for f in text.strip().replace("\n", ";").split(";")
     ]
     return cases + [Case(c.frame, c.formula, "pass") for c in cases if c.frame == "holes"]
 
@@ -152,10 +163,10 @@ def mixed_cases() -> list[Case]:
 def vector(series: pd.Series) -> str:
     """A column as R code: doubles to 17 digits, factors with levels in order."""
     if isinstance(series.dtype, pd.CategoricalDtype):
-        codes = ", ".join("NA" if c < 0 else str(c + 1) for c in series.cat.codes)
+        codes = ", ".join("NA" if c < 0 else f"{c + 1}L" for c in series.cat.codes)
         levels = ", ".join(text(str(c)) for c in series.cat.categories)
-        kind = "TRUE" if series.cat.ordered else "FALSE"
-        return f"factor(c({codes}), levels = seq_along(c({levels})), labels = c({levels}), ordered = {kind})"
+        kind = "c('ordered', 'factor')" if series.cat.ordered else "'factor'"
+        return f"structure(c({codes}), levels = c({levels}), class = {kind})"
     missing = series.isna()
 
     def one(value: object) -> str:
@@ -169,10 +180,12 @@ def vector(series: pd.Series) -> str:
 
 
 def text(value: str) -> str:
+    """A string as R code."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def table(frame: pd.DataFrame) -> str:
+    """A data frame as R code."""
     columns = ", ".join(vector(frame[c]) for c in frame)
     names = ", ".join(text(c) for c in frame)
     return f"setNames(data.frame({columns}), c({names}))"
@@ -181,16 +194,17 @@ def table(frame: pd.DataFrame) -> str:
 PROLOGUE = """
 suppressMessages(library(lme4))
 invisible(Sys.setlocale("LC_COLLATE", "C"))  # C.UTF-8 alone still sorts text by ICU's rules
-free <- lmerControl(check.nobs.vs.rankZ = "ignore", check.nobs.vs.nlev = "ignore", check.nlev.gtreq.5 = "ignore",
-  check.nlev.gtr.1 = "ignore", check.nobs.vs.nRE = "ignore", check.rankX = "ignore", check.scaleX = "ignore",
-  check.formula.LHS = "ignore")
+free <- lmerControl(check.nobs.vs.rankZ = "ignore", check.nobs.vs.nlev = "ignore", check.rankX = "ignore",
+  check.nlev.gtreq.5 = "ignore", check.nlev.gtr.1 = "ignore", check.nobs.vs.nRE = "ignore",
+  check.scaleX = "ignore", check.formula.LHS = "ignore")
 line <- function(...) cat(paste(c(...), collapse = "\\t"), "\\n", sep = "")
 put <- function(kind, m) { m <- as.matrix(m)
   line(kind, nrow(m), ncol(m)); line("names", colnames(m)); line("values", sprintf("%.17g", m)) }
 mixed <- function(f, d) { l <- suppressWarnings(suppressMessages(lFormula(f, d, control = free)))
   put("X", l$X); r <- l$reTrms
   for (t in seq_along(r$cnms)) { flist <- r$flist[[attr(r$flist, "assign")[t]]]
-    line("term", names(r$flist)[attr(r$flist, "assign")[t]]); line("levels", levels(flist)); line("cnms", r$cnms[[t]])
+    line("term", names(r$flist)[attr(r$flist, "assign")[t]])
+    line("levels", levels(flist)); line("cnms", r$cnms[[t]])
     put("Z", t(as.matrix(r$Ztlist[[t]]))) } }
 fixed <- function(f, d) put("X", model.matrix(f, model.frame(f, d, drop.unused.levels = TRUE)))
 alias <- function(f, d) put("alias", model.matrix(f, d))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tests.matrices import Case, answers, fixed_cases, mixed_cases
 
 from bridge.coding import orthogonal
 from bridge.errors import DataError, ModelError
 from bridge.model import build
+from tests.matrices import Case, answers, fixed_cases, mixed_cases
 
 
 @pytest.mark.needs_r
@@ -28,6 +28,7 @@ def test_orthogonal_is_the_published_table() -> None:
 
 
 def frame(**columns: object) -> pd.DataFrame:
+    """A few rows with a response, a group and these columns."""
     return pd.DataFrame({"y": np.arange(6.0), "g": list("aabbcc"), **columns})
 
 
@@ -35,11 +36,23 @@ def frame(**columns: object) -> pd.DataFrame:
     ("formula", "columns", "levels"),
     [
         ("y ~ v", {"v": ["b", "B", "é", "a", "Z", "10"]}, ("vB", "vZ", "va", "vb", "vé")),
-        ("y ~ factor(v)", {"v": [10, 9, 1, 2, 100000, 1]}, ("factor(v)2", "factor(v)9", "factor(v)10", "factor(v)100000")),
-        ("y ~ factor(v)", {"v": [1e5, 0.1, 0.1, 2, 1 / 3, 2]}, ("factor(v)0.333333333333333", "factor(v)2", "factor(v)1e+05")),
+        (
+            "y ~ factor(v)",
+            {"v": [10, 9, 1, 2, 100000, 1]},
+            ("factor(v)2", "factor(v)9", "factor(v)10", "factor(v)100000"),
+        ),
+        (
+            "y ~ factor(v)",
+            {"v": [1e5, 0.1, 0.1, 2, 1 / 3, 2]},
+            ("factor(v)0.333333333333333", "factor(v)2", "factor(v)1e+05"),
+        ),
         ("y ~ v", {"v": pd.array([True, False, None, True, False, True], dtype="boolean")}, ("vTRUE",)),
         ("y ~ v", {"v": np.array([True, False, None, True, False, True], dtype=object)}, ("vTRUE",)),
-        ("y ~ factor(v)", {"v": [2**53, 2**53 + 1, 2**53, 2**53, 2**53, 2**53]}, ("factor(v)9007199254740993",)),
+        (
+            "y ~ factor(v)",
+            {"v": [2**53, 2**53 + 1, 2**53, 2**53, 2**53, 2**53]},
+            ("factor(v)9007199254740993",),
+        ),
     ],
 )
 def test_levels(formula: str, columns: dict[str, object], levels: tuple[str, ...]) -> None:
@@ -61,7 +74,12 @@ def test_levels(formula: str, columns: dict[str, object], levels: tuple[str, ...
         ("y ~ v", {"v": [1, np.inf, 2, 3, 1, 1]}, DataError, 'column "v" is infinite in row 2'),
         ("y ~ v", {"v": [np.nan] * 6}, DataError, 'column "v" has no value, all 6 are missing'),
         ("y ~ v", {"v": [None] * 6}, DataError, 'column "v" has no value, all 6 are missing'),
-        ("y ~ v", {"v": pd.Categorical([1, 1, 2, 2, 1, 1], categories=[1, 2, "1"])}, DataError, "both written '1'"),
+        (
+            "y ~ v",
+            {"v": pd.Categorical([1, 1, 2, 2, 1, 1], categories=[1, 2, "1"])},
+            DataError,
+            "both written '1'",
+        ),
     ],
 )
 def test_refused(formula: str, columns: dict[str, object], error: type[Exception], says: str) -> None:

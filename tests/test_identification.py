@@ -11,6 +11,7 @@ from bridge.model import build
 
 
 def frame(n: int = 30, seed: int = 5) -> pd.DataFrame:
+    """Columns from which every kind of ill-posed model can be made."""
     rng = np.random.default_rng(seed)
     x, z = rng.normal(size=(2, n))
     return pd.DataFrame(
@@ -23,6 +24,7 @@ def frame(n: int = 30, seed: int = 5) -> pd.DataFrame:
             "zero": 0.0,
             "year": 2000.0 + np.arange(n) % 10,
             "g": np.arange(n) % 6,
+            "same": [f"g{i % 6}" for i in range(n)],
             "h": np.arange(n) // 6,
             "pair": np.arange(n) // 2,
             "row": np.arange(n),
@@ -39,13 +41,22 @@ def frame(n: int = 30, seed: int = 5) -> pd.DataFrame:
         ("y ~ x + (1 | row)", ["every level of row has a single row (30 levels, 30 rows)"]),
         ("y ~ x + (1 | g:h)", ["every level of g:h has a single row"]),
         ("y ~ x + (x | pair)", ["2 random effects ((Intercept), x) for each of 15 levels of pair are 30"]),
+        ("y ~ factor(g) + x + (1 | g)", ["the fixed effects fit every level of g already"]),
+        ("y ~ factor(g) * x + (x | g)", ["the fixed effects fit every level of g already"]),
+        ("y ~ x + (1 | g) + (x | same)", ["g and same make the same groups"]),
         ("y ~ x + z + both + (1 | g)", ["both is a linear combination of x, z;"]),
         ("y ~ both + x + z + (1 | g)", ["z is a linear combination of both, x;"]),
         ("y ~ x + zero + (1 | g)", ["zero is zero in every row"]),
         ("y ~ x + I(zero + 3) + (1 | g)", ["I(zero + 3) is constant"]),
-        ("y ~ year + I(2*year + 1) + (1 | g)", ["I(2 * year + 1) is a linear combination of (Intercept), year"]),
+        (
+            "y ~ year + I(2*year + 1) + (1 | g)",
+            ["I(2 * year + 1) is a linear combination of (Intercept), year"],
+        ),
         ("y ~ 0 + F + I(zero + 1) + (1 | g)", ["I(zero + 1) is a linear combination of Fa, Fb, Fc"]),
-        ("y ~ x + both + z + I(x - z) + (1 | g)", ["z is a linear", "I(x - z) is a linear combination of x, both"]),
+        (
+            "y ~ x + both + z + I(x - z) + (1 | g)",
+            ["z is a linear", "I(x - z) is a linear combination of x, both"],
+        ),
         ("I(0*x + 7) ~ x + (1 | g)", ["response I(0 * x + 7) is constant"]),
         ("I(3*x - 1) ~ x + (1 | g)", ["response I(3 * x - 1) is fitted exactly"]),
         ("I(1e9 + 3*x + g^2) ~ x + (1 | g)", ["is fitted exactly"]),
@@ -74,6 +85,8 @@ def test_found(formula: str, says: list[str]) -> None:
         "I(1e-9*y) ~ I(1e9*x) + (1 | g)",
         "I(1e5*g + y) ~ (1 | g)",
         "y ~ (1 | g) + (1 | h)",
+        "y ~ (1 | g) + (0 + x | same)",
+        "y ~ factor(g) + (0 + x | g)",
         "y ~ x + (1 | pair)",
         "y ~ (1 | g) + (1 | pair)",
         "y ~ F * x + (0 + F | h)",
@@ -87,7 +100,7 @@ def test_none_invented(formula: str) -> None:
 
 
 def test_more_effects_than_rows() -> None:
-    """n <= p passes."""
+    """N <= p passes."""
     found = problems(build("y ~ F * (x + z) + (1 | g)", frame(9)))
     assert found[0].startswith("there are 9 rows for 9 fixed effects")
 

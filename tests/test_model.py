@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tests.matrices import Case, answers, fixed_cases, holes, mixed_cases, plain
 
 from bridge.errors import DataError, ModelError
 from bridge.model import RandomTerm, build
+from tests.matrices import Case, answers, fixed_cases, holes, mixed_cases, plain
 
 EVERY = fixed_cases() + mixed_cases()
 
@@ -100,6 +100,7 @@ def test_the_frame_is_left_alone() -> None:
 
 
 def small(**columns: object) -> pd.DataFrame:
+    """A few rows with a response, a group and these columns."""
     return pd.DataFrame({"y": np.arange(4.0), "g": list("aabb"), "h": list("abab"), **columns})
 
 
@@ -118,7 +119,12 @@ def small(**columns: object) -> pd.DataFrame:
         ("y ~ (1 | g) + (1 | g)", small(), ModelError, r"\(Intercept\) varies by g twice"),
         ("y ~ (1 | g:h) + (y2 | h:g)", small(y2=1.0), ModelError, r"\(Intercept\) varies by h:g twice"),
         ("y ~ a + a1", small(a=list("xyyx"), a1=1.0, ay=2.0), None, ""),
-        ("y ~ a + ay", small(a=list("xyyx"), ay=2.0), ModelError, "two coefficients of the fixed part are both called ay"),
+        (
+            "y ~ a + ay",
+            small(a=list("xyyx"), ay=2.0),
+            ModelError,
+            "two coefficients of the fixed part are both called ay",
+        ),
         (
             "y ~ (1 | p:q)",
             small(p=["a:b", "a", "c", "c"], q=["c", "b:c", "d", "e"]),
