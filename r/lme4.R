@@ -31,8 +31,12 @@ fit_lme4 <- function(data, formula, method = c("REML", "ML"), profile = c("defau
 # bobyqa down to 1e-10, from lmer's own start and from relative standard deviations of .1, 1 and 10 over the RMS of
 # each column; then once more from the best, since bobyqa can stop short within its first trust region.
 tight_lme4 <- function(formula, data, REML) {
-  control <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10, maxfun = 1e6))
-  fit_from <- function(theta) lme4::lmer(formula, data, REML = REML, control = control, start = theta)
+  fit_from <- function(theta) {
+    # minqa's own rhobeg, .2 max|theta|, is an error at theta = 0.
+    rhobeg <- if (!is.null(theta)) max(min(.95, .2 * max(abs(theta))), 1e-8)
+    control <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = c(list(rhoend = 1e-10, maxfun = 1e6), rhobeg = rhobeg))
+    lme4::lmer(formula, data, REML = REML, control = control, start = theta)
+  }
   quietly_from <- function(theta) suppressWarnings(suppressMessages(fit_from(theta)))
   first <- quietly_from(NULL)
   diagonal <- lme4::getME(first, "lower") == 0

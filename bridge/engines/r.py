@@ -60,18 +60,22 @@ def version(engine: str) -> dict[str, str]:
                 f"{engine}: R {found['R']} has no package {package}: "
                 f'apt-get install r-cran-{package.lower()}, or install.packages("{package}") in R'
             )
-    _rinterface(found["R"])
+    _rinterface()
     return found
+
+
+def _rscript() -> str:
+    if found := shutil.which("Rscript"):
+        return found
+    raise UnavailableError(
+        "R is not installed (no Rscript on PATH): apt-get install r-base-core r-cran-lme4 r-cran-nlme "
+        "r-cran-glmmtmb, or run docker/install-system.sh"
+    )
 
 
 @cache
 def _installed() -> dict[str, str]:
-    rscript = shutil.which("Rscript")
-    if rscript is None:
-        raise UnavailableError(
-            "R is not installed (no Rscript on PATH): apt-get install r-base-core r-cran-lme4 r-cran-nlme "
-            "r-cran-glmmtmb, or run docker/install-system.sh"
-        )
+    rscript = _rscript()
     code = (
         "at <- commandArgs(TRUE); source(at[1]); found <- versions(at[-1]); "
         'cat(paste0(names(found), "\\t", found), sep = "\\n")'
@@ -87,8 +91,9 @@ def _installed() -> dict[str, str]:
 
 
 @cache
-def _rinterface(r: str) -> Any:
+def _rinterface() -> Any:
     """rpy2's lower layer: this loads R's library and leaves R unstarted."""
+    _rscript()
     os.environ.setdefault("RPY2_CFFI_MODE", "ABI")
     if not find_spec("rpy2") or not find_spec("rpy2.rinterface"):
         raise UnavailableError("rpy2 is not installed: RPY2_CFFI_MODE=ABI pip install 'lmmbridge[r]'")
@@ -96,7 +101,7 @@ def _rinterface(r: str) -> Any:
         return import_module("rpy2.rinterface")
     except Exception as error:  # a missing symbol, library or R_HOME, each by a class of its own
         raise UnavailableError(
-            f"rpy2 cannot load R {r} ({type(error).__name__}: {error}): "
+            f"rpy2 cannot load this R ({type(error).__name__}: {error}): "
             "RPY2_CFFI_MODE=ABI pip install --force-reinstall 'lmmbridge[r]'"
         ) from error
 
@@ -105,7 +110,7 @@ class Session:
     """R, started in this process, with the functions of the folder ``r``."""
 
     def __init__(self) -> None:
-        self.ri = ri = _rinterface(_installed()["R"])
+        self.ri = ri = _rinterface()
         callbacks: Any = import_module("rpy2.rinterface_lib.callbacks")
         callbacks.consolewrite_print = callbacks.consolewrite_warnerror = PRINTED.append
         embedded: Any = import_module("rpy2.rinterface_lib.embedded")

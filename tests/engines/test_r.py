@@ -1,0 +1,460 @@
+"""The R engines, held to closed forms, a certificate and the normal equations of their own answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bridge.engines import r
+from bridge.engines.glmmtmb import GlmmTMB
+from bridge.engines.lm import Lm
+from bridge.engines.lme4 import Lme4
+from bridge.engines.nlme import Nlme
+from bridge.errors import ModelError, UnavailableError
+from bridge.model import build
+from bridge.resources import find
+
+MIXED = [Lme4(), Nlme(), GlmmTMB()]
+ALL = [*MIXED, Lm()]
+METHODS = ["REML", "ML"]
+
+mixed = pytest.mark.parametrize("engine", MIXED, ids=lambda e: e.name)
+every = pytest.mark.parametrize("engine", ALL, ids=lambda e: e.name)
+methods = pytest.mark.parametrize("method", METHODS)
+needs_r = pytest.mark.needs_r
+
+FORMULAS = {
+    "intercept": "y ~ x + (1 | g)",
+    "correlated": "y ~ x + (x | g)",
+    "uncorrelated": "y ~ x + (x || g)",
+    "slope first": "y ~ x + (0 + x | g) + (1 | g)",
+    "crossed": "y ~ x + (1 | g) + (1 | h)",
+    "crossed, one with a slope": "y ~ x + (x | g) + (1 | h)",
+    "crossed, uncorrelated": "y ~ x + (x || g) + (1 | h)",
+    "nested": "y ~ x + (1 | h/g)",
+    "interaction": "y ~ x + (1 | g:h)",
+    "implicitly nested": "y ~ x + (1 | h) + (1 | k)",
+    "factor slope": "y ~ f + (f | g)",
+    "factor, uncorrelated": "y ~ f + (1 | g) + (0 + f | h)",
+}
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Nine g crossed with five h, six rows a cell, k nested in h; labels of every awkward kind."""
+    rng = np.random.default_rng(24)
+    g, h, row = (a.ravel() for a in np.indices((9, 5, 6)))
+    x = rng.normal(size=g.size)
+    slopes = rng.normal(size=(9, 2)) @ [[1.0, 0.3], [0.0, 0.8]]
+    y = 2 + x + slopes[g, 0] + slopes[g, 1] * x + rng.normal(size=5)[h]
+    y += rng.normal(size=45)[g * 5 + h] + rng.normal(size=(9, 3))[g, row % 3]
+    y += rng.normal(size=(5, 3))[h, row % 3]
+    g_labels = ["10", "9", "p:q", "r/s", "é ü", 'it\'s "so"', " ", "g1", "1"]
+    h_labels = ["a", "B", " c", "d:1", "NA"]
+    return pd.DataFrame(
+        {
+            "y": y + rng.normal(scale=0.5, size=g.size),
+            "x": x,
+            "g": np.array(g_labels)[g],
+            "h": np.array(h_labels)[h],
+            "k": [f"{a}/{b % 3}" for a, b in zip(h, row, strict=True)],
+            "f": np.array(["lo", "mid", "hi"])[row % 3],
+        }
+    )
+
+
+def covariances(model, fit):
+    """G of each term and sigma2, from the rows alone."""
+    rows = {(row.group, row.term): row.estimate for row in fit.select("ran_pars")}
+    Gs = []
+    for term in model.random:
+        k = len(term.names)
+        G = np.empty((k, k))
+        for i, a in enumerate(term.names):
+            G[i, i] = rows.pop((term.group, f"var__{a}"))
+            for j in range(i + 1, k):
+                G[i, j] = G[j, i] = rows.pop((term.group, f"cov__{a}.{term.names[j]}"))
+        Gs.append(G)
+    sigma2 = rows.pop(("Residual", "var__Observation"))
+    assert rows == {}
+    return Gs, sigma2
+
+
+def implied(model, fit, method):
+    """By dense algebra at the fit's own (G, sigma2): beta, Phi, each BLUP, and the log-likelihood."""
+    Gs, sigma2 = covariances(model, fit)
+    n, V, parts = model.n, sigma2 * np.eye(model.n), {}
+    for term, G in zip(model.random, Gs, strict=True):
+        for level, label in enumerate(term.levels):
+            Z = np.where((term.index == level)[:, None], term.Z, 0)
+            V += Z @ G @ Z.T
+            parts[term.group, label, term.names] = G @ Z.T
+    X, W = model.X, np.linalg.inv(V)
+    Phi = np.linalg.inv(X.T @ W @ X)
+    beta = Phi @ X.T @ W @ model.y
+    e = model.y - X @ beta
+    b = {
+        (group, label, name): value
+        for (group, label, names), GZ in parts.items()
+        for name, value in zip(names, GZ @ W @ e, strict=True)
+    }
+    value = np.linalg.slogdet(V)[1] + e @ W @ e + n * np.log(2 * np.pi)
+    if method == "REML":
+        value += -np.linalg.slogdet(Phi)[1] - model.p * np.log(2 * np.pi)
+    return beta, Phi, b, -value / 2
+
+
+@needs_r
+@methods
+@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
+@mixed
+def test_rows_are_complete_and_belong_together(engine, formula, method, frame):
+    """A level, a term or a covariance is missing, misnamed or on another's label."""
+    model = build(formula, frame)
+    assert engine.supports(model, method) is None
+    fit = engine.fit(model, method, "default")
+    assert (fit.status, fit.reason, fit.n) == ("ok", "", model.n)
+    beta, Phi, b, loglik = implied(model, fit, method)
+    fixed = {row.term: row for row in fit.select("fixed")}
+    assert tuple(fixed) == model.names
+    std_error = np.sqrt(np.diag(Phi))
+    # glmmTMB optimises beta under ML instead of profiling it
+    slack = 1e-3 if engine.name == "glmmTMB" else 1e-5
+    off = np.array([row.estimate for row in fixed.values()]) - beta
+    assert np.abs(off / std_error).max() < slack
+    ours = [row.std_error for row in fixed.values()]
+    if engine.std_error == "phi":
+        np.testing.assert_allclose(ours, std_error, rtol=1e-5)
+    else:
+        assert np.all(ours > std_error * (1 - 1e-5))
+    found = {(row.group, row.level, row.term): row.estimate for row in fit.select("ran_vals")}
+    assert len(found) == len(fit.select("ran_vals"))
+    assert found.keys() == b.keys()
+    np.testing.assert_allclose([found[key] for key in b], list(b.values()), atol=slack)
+    assert fit.loglik == pytest.approx(loglik, abs=1e-5)
+    assert fit.sigma**2 == pytest.approx(covariances(model, fit)[1])
+    assert all(row.std_error is None for row in fit.rows if row.effect != "fixed")
+
+
+@needs_r
+@methods
+@pytest.mark.parametrize("between", [2.0, 0.0], ids=["interior", "boundary"])
+@mixed
+def test_balanced_one_way(engine, between, method):
+    """REML and ML are exchanged, a variance is a standard deviation, or a singular fit's message is lost."""
+    J, n = 8, 6
+    e = np.random.default_rng(3).normal(size=(J, n))
+    y = e - (1 - between) * e.mean(axis=1, keepdims=True) * (between == 0)
+    y += between * np.linspace(-1, 1, J)[:, None]
+    frame = pd.DataFrame({"y": y.ravel(), "g": np.repeat([f"g{j}" for j in range(J)], n)})
+    fit = engine.fit(build("y ~ 1 + (1 | g)", frame), method, "tight")
+    N, means = J * n, y.mean(axis=1)
+    msw = ((y - means[:, None]) ** 2).sum() / (N - J)
+    ssb = n * ((means - y.mean()) ** 2).sum()
+    sst, nu = ((y - y.mean()) ** 2).sum(), N - (method == "REML")
+    if between:
+        msb = ssb / (J - (method == "REML"))
+        sigma2, tau2, logs = msw, (msb - msw) / n, (N - J) * np.log(msw) + (nu - N + J) * np.log(msb)
+    else:
+        sigma2, tau2, logs = sst / nu, 0.0, nu * np.log(sst / nu)
+    criterion = nu * (1 + np.log(2 * np.pi)) + logs + (method == "REML") * np.log(N)
+    values = {(row.group, row.term): row.estimate for row in fit.select("ran_pars")}
+    assert values["Residual", "var__Observation"] == pytest.approx(sigma2, rel=1e-6)
+    assert values["g", "var__(Intercept)"] == pytest.approx(tau2, rel=1e-5, abs=1e-5)
+    assert fit.loglik == pytest.approx(-criterion / 2, abs=1e-7)
+    (beta,) = fit.select("fixed")
+    assert beta.estimate == pytest.approx(y.mean(), abs=1e-6)
+    if between:
+        assert beta.std_error == pytest.approx(np.sqrt((tau2 + sigma2 / n) / J), rel=1e-5)
+    if not between and engine.name == "lme4":
+        assert any("singular" in message for message in fit.messages)
+
+
+@needs_r
+@pytest.mark.parametrize(("profile", "rel"), [("default", 5e-4), ("tight", 2e-6)])
+@mixed
+def test_sleepstudy_is_certified(engine, profile, rel, sleepstudy):
+    """An engine's variances on sleepstudy are not those of the certificate."""
+    fit = engine.fit(build("Reaction ~ Days + (Days | Subject)", sleepstudy), "REML", profile)
+    values = {row.term: row.estimate for row in fit.select("ran_pars")}
+    certified = {
+        "var__(Intercept)": 612.0899386625253,
+        "cov__(Intercept).Days": 9.604333316744105,
+        "var__Days": 35.07166049831739,
+        "var__Observation": 654.9410270722988,
+    }
+    assert values == pytest.approx(certified, rel=rel)
+    assert fit.loglik == pytest.approx(-871.8141359792454, abs=1e-7 if profile == "default" else 1e-11)
+    assert fit.converged is True
+
+
+@needs_r
+@methods
+def test_lm_is_least_squares(method, frame):
+    """The variance, standard errors or log-likelihood of lm belong to another divisor or coding of X."""
+    model = build("y ~ x + f + (x | g)", frame)
+    fit = Lm().fit(model, method, "default")
+    beta, (rss,), _, _ = np.linalg.lstsq(model.X, model.y, rcond=None)
+    nu = model.n - model.p * (method == "REML")
+    inverse = np.linalg.inv(model.X.T @ model.X)
+    logdet = -np.linalg.slogdet(inverse)[1] * (method == "REML")
+    assert [row.term for row in fit.rows] == [*model.names, "var__Observation"]
+    np.testing.assert_allclose([row.estimate for row in fit.rows], [*beta, rss / nu], rtol=1e-10)
+    ours = [row.std_error for row in fit.select("fixed")]
+    np.testing.assert_allclose(ours, np.sqrt(rss / nu * np.diag(inverse)), rtol=1e-10)
+    loglik = -(nu * (1 + np.log(2 * np.pi * rss / nu)) + logdet) / 2
+    assert fit.loglik == pytest.approx(loglik, abs=1e-9)
+    assert fit.converged is None
+
+
+@needs_r
+@mixed
+def test_order_of_rows_does_not_matter(engine, frame):
+    """A BLUP goes by position: with the rows shuffled it is another level's."""
+    shuffled = frame.sample(frac=1, random_state=1).reset_index(drop=True)
+    one, other = (
+        {
+            (row.group, row.level, row.term): row.estimate
+            for row in engine.fit(build("y ~ x + (x | h/g)", f), "REML", "tight").select("ran_vals")
+        }
+        for f in (frame, shuffled)
+    )
+    assert one == pytest.approx(other, abs=1e-4)
+    assert len({round(value, 6) for value in one.values()}) == len(one) == 2 * (5 + 45)
+
+
+@needs_r
+@every
+def test_awkward_columns_and_types(engine):
+    """A column's name reaches R's parser, or a type arrives as another."""
+    rng = np.random.default_rng(4)
+    n = 96
+    frame = pd.DataFrame(
+        {
+            "I(x2<-system('touch owned'))": rng.normal(size=n),
+            "function": rng.integers(0, 5, size=n),
+            "is it?": np.arange(n) % 2 == 0,
+            "größe": pd.Categorical(
+                np.array(["L", "M", "S"])[np.arange(n) % 3], ["S", "M", "L"], ordered=True
+            ),
+            "q": np.repeat([f"g{i}" for i in range(8)], 12),
+        }
+    )
+    frame.iloc[:, 0] += np.repeat(np.arange(8.0), 12)
+    formula = "`I(x2<-system('touch owned'))` ~ `function` + `is it?` + größe + (`function` | q)"
+    fit = engine.fit(build(formula, frame), "REML", "default")
+    names = ["(Intercept)", "`function`", "`is it?`TRUE", "größe.L", "größe.Q"]
+    assert [row.term for row in fit.select("fixed")] == names
+    assert not Path("owned").exists()
+
+
+@needs_r
+@every
+def test_data_are_left_alone(engine, frame):
+    """An engine writes into the arrays that the next one is given."""
+    model = build(FORMULAS["crossed"], frame)
+    before = model.data.copy(deep=True), model.y.copy(), model.X.copy()
+    engine.fit(model, "REML", "default")
+    pd.testing.assert_frame_equal(model.data, before[0])
+    np.testing.assert_array_equal(model.y, before[1])
+    np.testing.assert_array_equal(model.X, before[2])
+
+
+@needs_r
+@every
+def test_missing_values_are_shown_to_the_engine(engine, frame):
+    """R does not see NA as NA: nlme must stop in its own words, the others leave the rows out."""
+    holes = frame.copy()
+    holes.loc[3, "y"] = np.nan
+    holes.loc[[5, 6], "g"] = None
+    fit = engine.fit(build(FORMULAS["intercept"], holes, missing="pass"), "ML", "default")
+    if engine.name == "nlme":
+        assert fit.status == "refused"
+        assert "missing values in object" in fit.reason
+        assert fit.rows == ()
+    else:
+        # lm never looks at g
+        assert (fit.status, fit.n) == ("ok", len(frame) - (1 if engine.name == "lm" else 3))
+
+
+@needs_r
+def test_error_is_a_refusal_in_words_of_r(frame):
+    """An R error ends the worker, or its words are lost."""
+    alone = frame.assign(each=[str(i) for i in range(len(frame))])
+    fit = Lme4().fit(build("y ~ x + (1 | each)", alone), "REML", "default")
+    assert fit.status == "refused"
+    assert "number of levels of each grouping factor must be < number of observations" in fit.reason
+    assert fit.seconds > 0
+
+
+@needs_r
+def test_warnings_are_carried(frame):
+    """A warning is printed and gone: the fit would count as silent."""
+    deficient = frame.assign(x2=frame.x * 2)
+    fit = GlmmTMB().fit(build("y ~ x + x2 + (1 | g)", deficient), "ML", "default")
+    assert any("rank deficient" in message for message in fit.messages)
+
+
+@needs_r
+def test_options_of_r_do_not_matter(frame):
+    """Sum contrasts left behind in R by somebody change the coding, and with it the REML log-likelihood."""
+    model = build("y ~ f + (1 | g)", frame)
+    plain = Lme4().fit(model, "REML", "default")
+    base = r._session().ri.baseenv
+    base["options"](contrasts=r._session().text("contr.sum", "contr.poly"))
+    try:
+        assert Lme4().fit(model, "REML", "default").rows == plain.rows
+    finally:
+        base["options"](contrasts=r._session().text("contr.treatment", "contr.poly"))
+
+
+@needs_r
+def test_only_aliases_reach_r():
+    """Text other than aliases is parsed by R."""
+    session = r._session()
+    for text in ("v0 ~ 1 + system('x')", "v0 ~ 1 + (1 | g)", "v0 ~ 1; v1", "v0 ~ 1 + (1 | v1)\nq()"):
+        with pytest.raises(ModelError, match="not a spelling"):
+            session.formula(text)
+
+
+def test_foreign_labels_stay_foreign(frame):
+    """A level or term that is not the model's is dropped or matched to another, and no audit sees it."""
+    model = build(FORMULAS["nested"], frame)
+
+    class Numbers(list):
+        def memoryview(self):
+            return memoryview(np.array(self))
+
+    table = {
+        "effect": ["fixed", "ran_vals", "ran_vals"],
+        "group": ["", "v3:v2", "other"],
+        "level": ["", "nobody", "a"],
+        "term": ["v9", "(Intercept)", "slope"],
+        "estimate": Numbers([1.0, 2.0, 3.0]),
+        "std_error": Numbers([1.0, np.nan, np.nan]),
+    }
+    group = ":".join(model.spelling.random[0][1])
+    table["group"][1] = group
+    rows = r._rows(model, table)
+    assert [(row.group, row.level, row.term) for row in rows] == [
+        (None, None, "v9"),
+        (model.random[0].group, ("nobody",), "(Intercept)"),
+        ("other", ("a",), "slope"),
+    ]
+
+
+def test_nlme_says_what_it_cannot_express(frame):
+    """A model that lme() has no form for is sent to it, or one that it has is not."""
+    engine = Nlme()
+    reason = engine.supports(build("y ~ x + (x | g) + (x | h)", frame), "REML")
+    assert reason == "nlme cannot correlate the coefficients of two crossed groups, h and g"
+    assert engine.supports(build("y ~ x + (x | h) + (x | k)", frame), "REML") is None
+    assert engine.supports(build("y ~ x + (x | h/g)", frame), "REML") is None
+
+
+@pytest.mark.parametrize("engine", MIXED, ids=lambda e: e.name)
+def test_no_random_term(engine, frame):
+    """A model without random terms is sent to an engine that has no form for it."""
+    assert "random term" in engine.supports(build("y ~ x", frame), "REML")
+    assert Lm().supports(build("y ~ x", frame), "REML") is None
+
+
+def test_no_r(monkeypatch, tmp_path):
+    """Without R the message is a traceback, or has no fix."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    r._installed.cache_clear()
+    try:
+        with pytest.raises(UnavailableError, match=r"R is not installed.*apt-get install r-base-core"):
+            Lme4().version()
+    finally:
+        r._installed.cache_clear()
+
+
+def test_no_package(monkeypatch):
+    """A package that R does not have passes as there."""
+    monkeypatch.setattr(r, "_installed", lambda: {"R": "4.2.2", "BLAS": "libblas.so.3", "nlme": "NA"})
+    with pytest.raises(UnavailableError, match=r"no package nlme: apt-get install r-cran-nlme"):
+        Nlme().version()
+
+
+@needs_r
+def test_no_rpy2(monkeypatch):
+    """R without rpy2 passes as available."""
+    monkeypatch.setattr(r, "find_spec", lambda name: None)
+    r._rinterface.cache_clear()
+    try:
+        with pytest.raises(UnavailableError, match=r"rpy2 is not installed.*pip install 'lmmbridge\[r\]'"):
+            Lm().version()
+    finally:
+        r._rinterface.cache_clear()
+
+
+@needs_r
+def test_rpy2_that_cannot_load_r(monkeypatch):
+    """rpy2 built for another R ends in a traceback."""
+
+    def fail(name):
+        raise OSError("undefined symbol: R_getVar")
+
+    monkeypatch.setattr(r, "import_module", fail)
+    r._rinterface.cache_clear()
+    try:
+        with pytest.raises(
+            UnavailableError, match=r"cannot load this R \(OSError: undefined symbol: R_getVar\)"
+        ):
+            Lm().version()
+    finally:
+        r._rinterface.cache_clear()
+
+
+@needs_r
+def test_version_starts_no_r():
+    """Asking for versions starts R in the parent, which then must not fork."""
+    code = (
+        "import json, sys; from bridge.engines.glmmtmb import GlmmTMB; found = dict(GlmmTMB().version());"
+        "from rpy2.rinterface_lib import embedded; print(json.dumps([found, bool(embedded.isinitialized())]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found, started = json.loads(done.stdout)
+    assert started is False
+    assert list(found) == ["R", "BLAS", "glmmTMB", "TMB", "Matrix"]
+
+
+@needs_r
+def test_fit_says_its_versions(frame):
+    """What a stored fit says it came from is not what `version` says."""
+    model = build(FORMULAS["intercept"], frame)
+    for engine in ALL:
+        assert engine.fit(model, "REML", "default").versions == engine.version()
+
+
+@needs_r
+def test_r_user(tmp_path):
+    """r/lme4.R cannot be sourced and called as its first lines say."""
+    code = (
+        'source("tidy.R"); source("lme4.R"); source("nlme.R"); f <- Reaction ~ Days + (Days || Subject);'
+        "for (fit in list(fit_lme4, fit_nlme)) { rows <- fit(lme4::sleepstudy, f)$rows;"
+        'cat(nrow(rows), rows$estimate[rows$term == "var__Days"], rows$level[6], "\\n") }'
+    )
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        ["Rscript", "--vanilla", "-e", code],
+        cwd=find("r"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in done.stdout.splitlines():
+        count, variance, level = line.split()
+        assert (count, level) == ("41", "308")
+        # (Days || Subject) of lme4's help: sd 5.99 for Days
+        assert float(variance) == pytest.approx(5.99**2, abs=0.05)
+    assert len(done.stdout.splitlines()) == 2
