@@ -186,6 +186,17 @@ def test_bad_formula_stops_the_run_and_keeps_the_rest(fakes, store, workers):
     assert store.dataset().count_rows() == 2
 
 
+def test_workers_of_a_run_that_failed_start_clean(fakes, workers, monkeypatch):
+    """A later run would be given the answer to what an earlier one, cut short, had asked."""
+    monkeypatch.setenv("FAKES_SECONDS", "2")
+    slow = [Task("small", FRAME.assign(y=9.0), "nines", "y ~ (1 | g)", "ML", "fakes:Returns")]
+    bad = [Task("small", FRAME, "h9", "y ~ nix + (1 | g)", "REML", "fakes:Second")]
+    with pytest.raises(BridgeError, match="nix"):
+        execute(slow + bad, None, workers)
+    ((_, fit),) = execute([task()], None, workers)
+    assert (fit.method, fit.rows[0].estimate) == ("REML", 3.0)
+
+
 def test_unknown_engine_is_an_error(store):
     """A typing error would count as an engine that is not installed."""
     with pytest.raises(BridgeError, match="lme5"):
@@ -244,7 +255,7 @@ def test_under_xdist(fakes, store, tmp_path):
     test = f"def test_it(which):{body}\n    assert [f.status for _, f in fits] == ['ok', 'ok']\n"
     head = "import pytest\n\n@pytest.mark.parametrize('which', range(2))\n"
     (tmp_path / "test_mine.py").write_text(head + test)
-    pytest_n2 = "-m pytest -q -n 2 -p no:cacheprovider test_mine.py --rootdir".split()
+    pytest_n2 = ["-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "test_mine.py", "--rootdir"]
     done = subprocess.run(
         [sys.executable, *pytest_n2, str(tmp_path)],
         env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=120,

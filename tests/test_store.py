@@ -110,8 +110,11 @@ def test_disk_full_leaves_nothing_half_written(folder):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
-        with pytest.raises(StoreError, match=r"cannot be written to .*; make room or name another folder"):
-            folder.put(dataclasses.replace(KEY, method="ML"), FIT)
+        for method in ("ML", "REML"):
+            with pytest.raises(
+                StoreError, match="cannot be written to .*; make room or name another"
+            ):
+                folder.put(dataclasses.replace(KEY, method=method), FIT)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)

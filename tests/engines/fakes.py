@@ -67,18 +67,25 @@ class Tells(Returns):
     """Tells in its messages what it was given."""
 
     def answer(self, model: Model, method: Method, profile: Profile) -> Any:
-        """Levels, rows, threads."""
+        """Levels, rows, threads, path."""
         levels = [level for (level,) in model.random[0].levels]
-        told = (repr(levels), str(model.n), os.environ["OPENBLAS_NUM_THREADS"], sys.executable)
+        told = (repr(levels), str(model.n), os.environ["OPENBLAS_NUM_THREADS"], os.environ["PYTHONPATH"])
         return super().answer(model, method, profile).having(messages=told)
 
 
 class SlowStart(Returns):
     """Takes its time to start, not to fit."""
 
+    started = False
+
     def start(self) -> None:
         """Longer than the limit that the test gives."""
         time.sleep(1.0)
+        self.started = True
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """Nothing before it is started."""
+        return None if self.started else "not started"
 
 
 class Unsupported(Returns):
