@@ -55,7 +55,8 @@ if [ -f "$bundle" ]; then
     echo "cert = /run/host-ca.crt" >>"$work/pip.conf"
     mounts="$mounts -v $(readlink -f "$bundle"):/run/host-ca.crt:ro"
 fi
-for folder in $(sed -n 's/^[a-z-]* = //p' "$work/pip.conf" | tr ' ' '\n' | sed -n 's,^\(file://\)\{0,1\}/,/,p' | sort -u); do
+folders=$(sed -n "s/^[a-z-]* = //p" "$work/pip.conf" | tr " " "\n" | sed -n "s|^\(file://\)\{0,1\}/|/|p" | sort -u)
+for folder in $folders; do
     [ -d "$folder" ] && mounts="$mounts -v $folder:$folder:ro"
 done
 
