@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import io
-import json
 import os
 import secrets
 import struct
@@ -33,7 +32,6 @@ SUFFIXES = (".csv", ".tsv", ".parquet", ".feather")
 # Only what R and this package write: pandas' own list would turn the labels "None" and "n/a" into holes.
 MISSING = ["", "NA", "NaN", "nan"]
 _LETTER: dict[Kind, bytes] = {"int": b"i", "float": b"f", "bool": b"b", "factor": b"c", "ordered": b"o"}
-_KEY = b"lmmbridge"
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -144,8 +142,6 @@ def content_hash(frame: pd.DataFrame) -> str:
 def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Normalised frame as Parquet, atomically; `read` and `normalise` give it back unchanged.
 
-    Levels are also kept in the file's metadata, since Parquet itself does not promise their order.
-
     Raises
     ------
     StoreError
@@ -154,7 +150,6 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     import pyarrow as pa
 
     arrays: list[pa.Array] = []
-    factors: dict[str, dict[str, Any]] = {}
     for name in frame.columns:
         values = frame[name]
         which = kind(values)
@@ -165,12 +160,9 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             ordered = which == "ordered"
             labels = pa.array(levels, pa.string())
             arrays.append(pa.DictionaryArray.from_arrays(indices, labels, ordered=ordered))
-            factors[name] = {"levels": levels, "ordered": ordered}
         else:
             arrays.append(pa.array(values.to_numpy()))
-    table = pa.Table.from_arrays(arrays, names=list(frame.columns))
-    table = table.replace_schema_metadata({_KEY: json.dumps(factors).encode()})
-    write_table(table, path)
+    write_table(pa.Table.from_arrays(arrays, names=list(frame.columns)), path)
 
 
 def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
@@ -270,23 +262,7 @@ def _from_arrow(content: bytes, path: Path) -> pd.DataFrame:
         frame = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError):
         raise DataError(f"{path}: not a {what} file, or cut short or damaged; write it again") from None
-    frame = frame[[name for name in frame.columns if not name.startswith("__index_level_")]]
-    return _with_levels(frame, (table.schema.metadata or {}).get(_KEY), path)
-
-
-def _with_levels(frame: pd.DataFrame, metadata: bytes | None, path: Path) -> pd.DataFrame:
-    """Levels as our own metadata give them."""
-    import pandas as pd
-
-    for name, factor in json.loads(metadata or b"{}").items():
-        if name not in frame.columns:
-            continue
-        labels = frame[name].astype(object)
-        stray = sorted(set(labels.dropna()) - set(factor["levels"]))
-        if stray:
-            raise DataError(f"{path}: {name!r} has label {stray[0]!r}, not among its levels; write it again")
-        frame[name] = pd.Categorical(labels, categories=factor["levels"], ordered=factor["ordered"])
-    return frame
+    return frame[[name for name in frame.columns if not name.startswith("__index_level_")]]
 
 
 def _series(values: pd.Series[Any], where: str, column: str) -> pd.Series[Any]:

@@ -262,6 +262,7 @@ def test_discover_and_find(tmp_path, case):
     Case.create(tmp_path / "more", "extra", FIELDS, _frame())
     roots = [root, second.folder.parent]
     assert [found.id for found in find([], roots)] == ["extra", "trial"]
+    assert find([], roots)[1] == case
     assert find(["trial", "extra", "trial"], roots) == [case, Case.load(tmp_path / "more" / "extra")]
     with pytest.raises(CaseError) as caught:
         find(["trail"], roots)
@@ -278,6 +279,7 @@ def test_discover_and_find(tmp_path, case):
         ("lme4 < 1.1-35", {"lme4": "1.1-31"}, True),
         ("lme4 < 1.1-35", {"lme4": "1.1-35"}, False),
         ("lme4 <= 1.1-35", {"lme4": "1.1.35"}, True),
+        ("lme4 == 1.1-35", {"lme4": "1.1.35"}, True),
         ("lme4 < 1.1-4", {"lme4": "1.1-31"}, False),
         ("lme4 < 1.1-35", {"lme4": "1.1-35.5"}, False),
         ("lme4 < 1.1-35", {"lme4": "2.1-0"}, False),
@@ -338,39 +340,48 @@ FROM_R = {
     "rail": "nlme::Rail",
 }
 DUMP = """
-d <- as.data.frame({expression})
-for (name in names(d)) {{
-  v <- d[[name]]
-  kind <- if (is.factor(v)) "factor" else if (is.double(v)) "float" else "int"
-  if (is.ordered(v)) kind <- "ordered"
-  cat(name, kind, paste(levels(v), collapse = "|"), sep = "\\t"); cat("\\n")
-  cat(if (is.factor(v)) as.character(v) else sprintf("%.17g", v), sep = "\\t"); cat("\\n")
-}}
+dump <- function(id, d) {
+  for (name in names(d)) {
+    v <- d[[name]]
+    kind <- if (is.factor(v)) "factor" else if (is.double(v)) "float" else "int"
+    if (is.ordered(v)) kind <- "ordered"
+    cells <- if (is.factor(v)) as.character(v) else sprintf("%.17g", v)
+    cat(id, name, kind, paste(levels(v), collapse = "|"), paste(cells, collapse = "|"), sep = "\\t")
+    cat("\\n")
+  }
+}
 """
+
+
+@pytest.fixture(scope="module")
+def in_r() -> pd.DataFrame:
+    """R's own data, a row a column of a case: its name, kind, levels and cells."""
+    program = shutil.which("Rscript")
+    assert program
+    calls = [f"dump('{case_id}', as.data.frame({expression}))" for case_id, expression in FROM_R.items()]
+    done = subprocess.run(
+        [program, "--vanilla", "-e", "\n".join([DUMP, *calls])],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    names = ["case", "name", "kind", "levels", "cells"]
+    return pd.DataFrame([line.split("\t") for line in done.stdout.splitlines()], columns=names)
 
 
 @pytest.mark.needs_r
 @pytest.mark.parametrize("case_id", FROM_R)
-def test_data_are_as_in_r(case_id):
+def test_data_are_as_in_r(case_id, in_r):
     """A shipped cell, type or level order would differ from the data that R users fit."""
-    program = shutil.which("Rscript")
-    assert program
-    done = subprocess.run(
-        [program, "--vanilla", "-e", DUMP.format(expression=FROM_R[case_id])],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    lines = done.stdout.splitlines()
     frame = Case.load(CASES / case_id).frame()
-    assert list(frame) == [line.split("\t")[0] for line in lines[::2]]
-    for head, body in zip(lines[::2], lines[1::2], strict=True):
-        name, kind, levels = head.split("\t")
-        column, cells = frame[name], body.split("\t")
-        assert data.kind(column) == kind
-        if kind in ("factor", "ordered"):
-            assert list(column.cat.categories) == levels.split("|")
+    theirs = in_r[in_r["case"] == case_id]
+    assert list(frame) == list(theirs["name"])
+    for row in theirs.itertuples():
+        column, cells = frame[row.name], row.cells.split("|")
+        assert data.kind(column) == row.kind
+        if row.kind in ("factor", "ordered"):
+            assert list(column.cat.categories) == row.levels.split("|")
             assert list(column) == cells
         else:
             assert np.array_equal(column.to_numpy(), [float(cell) for cell in cells])

@@ -144,6 +144,27 @@ def test_parquet_round_trip(tmp_path):
     assert os.listdir(tmp_path) == ["a.parquet"]
 
 
+def test_level_order_survives_a_large_dictionary(tmp_path):
+    """Parquet gives up its dictionary beyond a megabyte: the order of the levels must not go with it."""
+    levels = [f"{number:0100d}" for number in range(15_000, 0, -1)]
+    values = pd.Categorical(levels[1:] * 2, categories=levels, ordered=True)
+    data.write(pd.DataFrame({"g": values}), tmp_path / "a.parquet")
+    back = data.normalise(data.read(tmp_path / "a.parquet"))["g"]
+    assert list(back.cat.categories) == levels
+    assert list(back) == levels[1:] * 2
+
+
+def test_write_replaces_at_once(tmp_path):
+    """Whoever reads while another writes would see half a file."""
+    path = tmp_path / "a.parquet"
+    data.write(_every_kind(), path)
+    before = path.read_bytes()
+    with open(path, "rb") as reader:
+        data.write(_every_kind().iloc[:1], path)
+        assert reader.read() == before
+    assert path.read_bytes() != before
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     floats=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=8),
