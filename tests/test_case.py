@@ -309,7 +309,7 @@ def test_known_difference_matches(case):
 
 def test_verdict_words():
     """A known difference could name a verdict that the referee never gives."""
-    from bridge.compare import Verdict as Given
+    from bridge.verdict import Verdict as Given
 
     # A wrong reference is a fault of the harness: no case may expect it.
     assert set(get_args(Verdict)) == {str(word) for word in Given} - {"REFERENCE_WRONG"}
