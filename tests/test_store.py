@@ -112,7 +112,7 @@ def test_disk_full_leaves_nothing_half_written(folder):
     try:
         for method in ("ML", "REML"):
             with pytest.raises(
-                StoreError, match="cannot be written to .*; make room or name another"
+                StoreError, match=r"cannot be written to .*; make room or name another"
             ):
                 folder.put(dataclasses.replace(KEY, method=method), FIT)
     finally:
