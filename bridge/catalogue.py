@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from bridge.model import Model
     from bridge.reference import Reference
     from bridge.verdict import Judgement
+
+Where = tuple[str, Method]
+"""Name of an entry, and a method."""
 
 Watch = Callable[[int, int, "Judgement | None"], None]
 """Called with fits done, fits in all, and each Judgement as it is made (None: a fit was finished)."""
@@ -192,9 +196,8 @@ class Referee:
             for where, group in groups.items()
         }
         home = {task: where for where, these in tasks.items() for task in these}
-        fits: dict[tuple[str, str], dict[Task, Fit]] = defaultdict(dict)
-        judged: dict[tuple[str, str], list[Judgement]] = {}
-        notes: dict[str, None] = {}
+        fits: dict[Where, dict[Task, Fit]] = defaultdict(dict)
+        pending: dict[Where, Future[tuple[list[Judgement], list[str]]]] = {}
 
         def finished(done: int, total: int, task: Task, fit: Fit) -> None:
             where = home[task]
@@ -202,15 +205,25 @@ class Referee:
             if watch is not None:
                 watch(done, total, None)
             if len(fits[where]) == len(tasks[where]):
-                ordered = [fits[where][task] for task in tasks[where]]
-                judged[where], said = self._group(*groups[where], ordered)
-                notes.update(dict.fromkeys(said))
-                for judgement in judged[where] if watch is not None else ():
+                pending[where] = bench.submit(decide, where, done, total)
+
+        def decide(where: Where, done: int, total: int) -> tuple[list[Judgement], list[str]]:
+            found = self._group(*groups[where], [fits[where][task] for task in tasks[where]])
+            if watch is not None:
+                for judgement in found[0]:
                     watch(done, total, judgement)
+            return found
 
         store = Unread(self.store.folder) if self.store is not None and self.fresh else self.store
-        execute([task for these in tasks.values() for task in these], store, self.executor, finished)
-        return Agreement(tuple(j for where in groups for j in judged[where]), tuple(notes), tuple(required))
+        # Judged in a thread of their own, so that workers never wait for a verdict.
+        bench = ThreadPoolExecutor(1)
+        try:
+            execute([task for these in tasks.values() for task in these], store, self.executor, finished)
+            judged = [pending[where].result() for where in groups]
+        finally:
+            bench.shutdown(cancel_futures=True)
+        notes = dict.fromkeys(note for _, said in judged for note in said)
+        return Agreement(tuple(j for found, _ in judged for j in found), tuple(notes), tuple(required))
 
     def reference(self, entry: Entry, method: Method, pooling: str = "partial") -> Reference:
         """The stored optimum of an entry, else one found now and stored."""
@@ -219,9 +232,8 @@ class Referee:
 
     def _task(self, entry: Entry, method: Method, engine: str, profile: Profile) -> Task:
         data = entry.path if entry.path is not None else entry.frame
-        return Task(
-            entry.name, data, entry.data_hash, entry.formula, method, engine, profile, entry.missing, entry.limit
-        )  # fmt: skip
+        what = entry.name, data, entry.data_hash, entry.formula
+        return Task(*what, method, engine, profile, entry.missing, entry.limit)
 
     def _group(self, entry: Entry, method: Method, fits: Sequence[Fit]) -> tuple[list[Judgement], list[str]]:
         """All fits of one case and method, judged by the best optimum that any of them leads to."""
@@ -251,7 +263,7 @@ class Referee:
             found = self.reference(entry, method, pooling)
             better = self.records.improved(found, mine)
             if better.best.value < found.best.value - 1e-7:
-                notes.append(f"{entry.name}, {method}: an engine led to a lower optimum; all fits were judged anew")
+                notes.append(f"{entry.name}, {method}: a lower optimum was found from an engine's answer")
             references[pooling] = better
             if better is not found:
                 model = entry.model if pooling == "partial" else entry.unpooled
@@ -280,14 +292,23 @@ def columns(tree: object) -> list[str]:
     """Columns that a parsed formula, or a part of one, names."""
     if isinstance(tree, Name):
         return [tree.text]
-    parts = tree if isinstance(tree, tuple) else [getattr(tree, f.name) for f in fields(tree)] if is_dataclass(tree) else []
+    parts = (
+        tree
+        if isinstance(tree, tuple)
+        else [getattr(tree, f.name) for f in fields(tree)]
+        if is_dataclass(tree)
+        else []
+    )
     return list(dict.fromkeys(name for part in parts for name in columns(part)))
 
 
 def _notes(entry: Entry) -> list[str]:
     if not entry.model.dropped:
         return []
-    total, how = len(entry.frame), "for all engines alike" if entry.missing == "omit" else "by each engine itself"
+    total, how = (
+        len(entry.frame),
+        "for all engines alike" if entry.missing == "omit" else "by each engine itself",
+    )
     return [f"{entry.name}: {entry.model.dropped} of {total} rows left out {how} (missing values)"]
 
 

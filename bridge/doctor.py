@@ -53,17 +53,23 @@ def _store(folder: Path | None) -> Check:
     place = Store(folder).folder.absolute()
     nearest = next(path for path in (place, *place.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        return Check("store", "broken", f"{place}: cannot be written", "name another folder in LMMBRIDGE_STORE")
+        return Check(
+            "store", "broken", f"{place}: cannot be written", "name another folder in LMMBRIDGE_STORE"
+        )
     free = shutil.disk_usage(nearest).free
     if free < 50e6:
-        return Check("store", "broken", f"{place}: {free / 1e6:.0f} MB free", "make room, or set LMMBRIDGE_STORE")
+        return Check(
+            "store", "broken", f"{place}: {free / 1e6:.0f} MB free", "make room, or set LMMBRIDGE_STORE"
+        )
     return Check("store", "ok", f"{place}, {free / 1e9:.1f} GB free")
 
 
 def _locale() -> Check:
     encoding = locale.getpreferredencoding(False)
     if encoding.upper().replace("-", "") != "UTF8":
-        return Check("locale", "note", encoding, "export LC_ALL=C.UTF-8, or R shows other letters as <U+00E9>")
+        return Check(
+            "locale", "note", encoding, "export LC_ALL=C.UTF-8, or R shows other letters as <U+00E9>"
+        )
     return Check("locale", "ok", encoding)
 
 
@@ -75,7 +81,12 @@ def _threads() -> Check:
 def _r() -> Iterator[Check]:
     path = shutil.which("R")
     if path is None:
-        yield Check("R", "note", "not on PATH", "install r-base-core (docker/install-system.sh does), for lme4 and nlme")
+        yield Check(
+            "R",
+            "note",
+            "not on PATH",
+            "install r-base-core (docker/install-system.sh does), for lme4 and nlme",
+        )
         return
     script = "cat(as.character(getRversion()), '\\n'); for (p in commandArgs(TRUE)) cat(p, if (nzchar(" \
         "system.file(package = p))) as.character(packageVersion(p)) else '-', '\\n')"  # fmt: skip
@@ -84,15 +95,22 @@ def _r() -> Iterator[Check]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        yield Check("R", "note", f"{path} does not start: {said[-1] if said else ''}", "reinstall r-base-core")
+        yield Check(
+            "R", "note", f"{path} does not start: {said[-1] if said else ''}", "reinstall r-base-core"
+        )
         return
     version, *packages = done.stdout.split("\n")
     yield Check("R", "ok", f"{version.strip()}, {path}")
     found = dict(line.split() for line in packages if line.strip())
     for name in PACKAGES:
-        fix = f"install r-cran-{name.lower()}, or install.packages(\"{name}\") in R"
+        fix = f'install r-cran-{name.lower()}, or install.packages("{name}") in R'
         there = found.get(name, "-") != "-"
-        yield Check(f"R package {name}", "ok" if there else "note", found[name] if there else "missing", "" if there else fix)
+        yield Check(
+            f"R package {name}",
+            "ok" if there else "note",
+            found[name] if there else "missing",
+            "" if there else fix,
+        )
 
 
 def _rpy2() -> Check:

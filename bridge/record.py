@@ -20,10 +20,18 @@ if TYPE_CHECKING:
     from bridge.spec import KnownDifference
     from bridge.verdict import Judgement
 
-_OPTIMUM = ("grammar.py", "formula.py", "coding.py", "model.py", "structure.py", "criterion.py", "reference.py")
+_OPTIMUM = (
+    "grammar.py",
+    "formula.py",
+    "coding.py",
+    "model.py",
+    "structure.py",
+    "criterion.py",
+    "reference.py",
+)
 _VERDICT = (
-    *_OPTIMUM, "identification.py", "audit.py", "extended.py", "tolerance.py", "tolerance.toml", "comparison.py",
-    "verdict.py", "compare.py", "catalogue.py", "record.py", "engines/__init__.py",
+    *_OPTIMUM, "identification.py", "audit.py", "extended.py", "tolerance.py", "tolerance.toml",
+    "comparison.py", "verdict.py", "compare.py", "catalogue.py", "record.py", "engines/__init__.py",
 )  # fmt: skip
 
 
@@ -93,7 +101,9 @@ class Records:
 
     def name(self, case: str, formula: str, missing: str, data_hash: str, method: str) -> dict[str, str]:
         """What a case's judgements depend on besides its fits: the references among it."""
-        places = [self._place(formula, missing, data_hash, method, pooling) for pooling in ("partial", "complete")]
+        places = [
+            self._place(formula, missing, data_hash, method, pooling) for pooling in ("partial", "complete")
+        ]
         return {
             "case": case,
             "sources": sources(_VERDICT),
@@ -124,11 +134,20 @@ class Records:
         self, name: Mapping[str, str], fits: Sequence[Fit], expect: str, known: Sequence[Foreseen]
     ) -> Path:
         places = [self._root("reference") / value for key, value in name.items() if key.startswith("place")]
-        said = [dict(name), [self._read(place) for place in places], expect, list(map(repr, known)), list(map(repr, fits))]
+        said = [
+            dict(name),
+            [self._read(place) for place in places],
+            expect,
+            list(map(repr, known)),
+            list(map(repr, fits)),
+        ]
         return self._root("judgement") / f"{_digest(said)}.json"
 
     def _place(self, formula: str, missing: str, data_hash: str, method: str, pooling: str) -> Path:
-        return self._root("reference") / f"{_digest([formula, missing, data_hash, method, pooling, sources(_OPTIMUM)])}.json"
+        return (
+            self._root("reference")
+            / f"{_digest([formula, missing, data_hash, method, pooling, sources(_OPTIMUM)])}.json"
+        )
 
     def _root(self, kind: str) -> Path:
         return (self.folder or Path()) / kind
@@ -150,7 +169,9 @@ class Records:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"store {path.parent}: cannot be made ({error.strerror}); name another with --store") from None
+            raise StoreError(
+                f"store {path.parent}: cannot be made ({error.strerror}); name another with --store"
+            ) from None
         write_bytes(text.encode(), path)
 
 
@@ -158,7 +179,13 @@ class Records:
 def sources(names: tuple[str, ...]) -> str:
     """SHA-256 over files of the package: an edited criterion or tolerance makes records out of date."""
     root = files("bridge")
-    return _digest([[name, root.joinpath(name).read_text(encoding="utf-8")] for name in names if root.joinpath(name).is_file()])
+    return _digest(
+        [
+            [name, root.joinpath(name).read_text(encoding="utf-8")]
+            for name in names
+            if root.joinpath(name).is_file()
+        ]
+    )
 
 
 def _digest(said: Any) -> str:
@@ -172,7 +199,9 @@ def _flat(judgement: Judgement, known: Sequence[Foreseen]) -> dict[str, Any]:
     return {**plain, "known": mine, "rows": [astuple(row) for row in judgement.rows]}
 
 
-def _revive(record: Mapping[str, Any], fits: Sequence[Fit], known: Sequence[Foreseen]) -> tuple[list[Judgement], list[str]]:
+def _revive(
+    record: Mapping[str, Any], fits: Sequence[Fit], known: Sequence[Foreseen]
+) -> tuple[list[Judgement], list[str]]:
     from bridge.comparison import Comparison
     from bridge.verdict import Judgement, Verdict
 

@@ -9,7 +9,9 @@ import typer
 
 from bridge.commands import common
 
-Name = Annotated[str, typer.Option("--name", help="The case's id: letters, digits, dots, underscores and hyphens.")]
+Name = Annotated[
+    str, typer.Option("--name", help="The case's id: letters, digits, dots, underscores and hyphens.")
+]
 Into = Annotated[Path, typer.Option("--into", help="Folder of cases; made if it is not there.")]
 Title = Annotated[str | None, typer.Option("--title", help="One line that says what it is.")]
 Source = Annotated[str, typer.Option("--source", help="Where the data come from.")]
@@ -41,7 +43,7 @@ def add(
     from bridge.report.terminal import console
 
     check_id(name)
-    methods = [m.value for m in method or list(common.Criterion)]
+    methods = common.methods(method, ("REML", "ML"))
     entry = Entry.of_data(data, formula, methods=methods, missing=missing.value, expect=expect.value)
     refuse(str(data), entry.problems(), expect.value, "--expect unidentified")
     fields = {
@@ -58,4 +60,6 @@ def add(
     dropped = entry.model.dropped
     if dropped:
         out.print(f"{dropped} of {len(entry.frame)} rows have missing values", markup=False)
-    out.print(f"Written: {case.folder}. Run it with pytest, or lmmbridge run {name}", markup=False, soft_wrap=True)
+    out.print(
+        f"Written: {case.folder}. Run it with pytest, or lmmbridge run {name}", markup=False, soft_wrap=True
+    )

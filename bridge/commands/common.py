@@ -12,8 +12,11 @@ from typing import Annotated, ParamSpec
 import typer
 
 from bridge.errors import BridgeError
+from bridge.fit import Method, Profile
 
 P = ParamSpec("P")
+DEFAULT: tuple[Profile, ...] = ("default",)
+TIGHT: tuple[Profile, ...] = ("tight",)
 
 
 class Which(StrEnum):
@@ -68,10 +71,12 @@ Data = Annotated[Path, typer.Argument(metavar="DATA", help="csv, tsv, parquet or
 FormulaText = Annotated[str, typer.Argument(metavar="FORMULA", help='lme4\'s language: "y ~ x + (1 | g)".')]
 
 Missing = Annotated[
-    Holes, typer.Option("--missing", help="Leave rows with missing values out for all alike, or pass them on.")
+    Holes,
+    typer.Option("--missing", help="Leave rows with missing values out for all alike, or pass them on."),
 ]
 Expect = Annotated[
-    Expected, typer.Option("--expect", help="What the model is known to be; unidentified lets an ill-posed one run.")
+    Expected,
+    typer.Option("--expect", help="What the model is known to be; unidentified lets an ill-posed one run."),
 ]
 
 
@@ -80,9 +85,14 @@ def split(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def profiles(which: Which) -> tuple[str, ...]:
+def profiles(which: Which) -> tuple[Profile, ...]:
     """The profiles meant."""
-    return ("default", "tight") if which is Which.both else (which.value,)
+    return {Which.default: DEFAULT, Which.tight: TIGHT, Which.both: DEFAULT + TIGHT}[which]
+
+
+def methods(chosen: Sequence[Criterion] | None, default: Sequence[Method]) -> list[Method]:
+    """The methods meant."""
+    return ["REML" if m is Criterion.REML else "ML" for m in chosen] if chosen else list(default)
 
 
 def ending(command: Callable[P, int | None]) -> Callable[P, None]:

@@ -34,7 +34,7 @@ def compare(
     entry = Entry.of_data(
         data,
         formula,
-        methods=[m.value for m in method or [common.Criterion.REML]],
+        methods=common.methods(method, ("REML",)),
         missing=missing.value,
         expect=expect.value,
         limit=limit or LIMIT,

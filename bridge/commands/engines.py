@@ -18,7 +18,9 @@ def engines() -> None:
         here = not isinstance(found, str)
         text = found if isinstance(found, str) else ", ".join(f"{n} {v}" for n, v in found.items())
         rows.append((f"{AGREES if here else NEUTRAL} {name}", *_kind(name), text))
-    console().print(Grid(("engine", "language", "fits", "versions, or why it is not available"), tuple(rows)).rich())
+    console().print(
+        Grid(("engine", "language", "fits", "versions, or why it is not available"), tuple(rows)).rich()
+    )
 
 
 def _kind(name: str) -> tuple[str, str]:

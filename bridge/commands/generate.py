@@ -20,19 +20,25 @@ def generate(
     name: Name,
     into: Into = Path("cases"),
     table: Annotated[
-        Path | None, typer.Option("--from", metavar="TOML", help="Design as a TOML table, instead of options.")
+        Path | None,
+        typer.Option("--from", metavar="TOML", help="Design as a TOML table, instead of options."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same seed, same data.")] = None,
     sizes: Annotated[
-        str | None, typer.Option("--sizes", metavar="5,10,200", help="Rows of each cluster; or 10x20: ten of twenty.")
+        str | None,
+        typer.Option("--sizes", metavar="5,10,200", help="Rows of each cluster; or 10x20: ten of twenty."),
     ] = None,
     predictor: Annotated[
         list[str] | None,
         typer.Option("--predictor", metavar="NAME:LEVEL:KIND:EFFECT", help="Such as arm:cluster:binary:0.5."),
     ] = None,
     icc: Annotated[float | None, typer.Option("--icc", help="Intraclass correlation, 0 to 1.")] = None,
-    sd: Annotated[float | None, typer.Option("--sd", help="Sd of the clusters' intercepts, instead of --icc.")] = None,
-    residual_sd: Annotated[float | None, typer.Option("--residual-sd", help="Residual sd, with --sd.")] = None,
+    sd: Annotated[
+        float | None, typer.Option("--sd", help="Sd of the clusters' intercepts, instead of --icc.")
+    ] = None,
+    residual_sd: Annotated[
+        float | None, typer.Option("--residual-sd", help="Residual sd, with --sd.")
+    ] = None,
     intercept: Annotated[float | None, typer.Option("--intercept")] = None,
     formula: Annotated[str | None, typer.Option("--formula", help="By default the model drawn from.")] = None,
     title: Title = None,
@@ -41,7 +47,7 @@ def generate(
 ) -> None:
     """Draw a case: data.parquet, the truth it was drawn from, and case.toml.
 
-    - `lmmbridge generate --name lean --sizes 5,10,20,40,200 --predictor arm:cluster:binary:1 --icc .3 --seed 1`
+    - `lmmbridge generate --name lean --sizes 5,10,20,40 --predictor arm:cluster:binary:1 --icc .3 --seed 1`
 
     - `lmmbridge generate --name crossed --from design.toml`: slopes, covariances, crossed and nested factors
       (docs/cases.md lists the table's fields)
@@ -58,14 +64,16 @@ def generate(
         "icc": icc,
         "residual_sd": residual_sd,
         "intercept": intercept,
-        "clusters": None if sizes is None and sd is None else {**_sizes(sizes), **({} if sd is None else {"sd": sd})},
+        "clusters": None
+        if sizes is None and sd is None
+        else {**_sizes(sizes), **({} if sd is None else {"sd": sd})},
         "predictors": [_predictor(text) for text in predictor] if predictor else None,
     }
     options = {key: value for key, value in given.items() if value is not None}
     design = {**_read(table), **options} if table is not None else options
     where = str(table) if table is not None else "options"
     drawn = Design.from_table(design, where)
-    methods = [m.value for m in method or list(common.Criterion)]
+    methods = common.methods(method, ("REML", "ML"))
     text = formula or drawn.formula
     entry = Entry.of_data(drawn.draw().frame, text, methods=methods, expect=expect.value)
     refuse(name, entry.problems(), expect.value, "--expect unidentified")

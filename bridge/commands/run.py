@@ -68,7 +68,7 @@ def run(
             agreement = referee.judge(
                 entries,
                 engines=common.split(engines),
-                methods=[m.value for m in method] if method else None,
+                methods=common.methods(method, ("REML", "ML")),
                 profiles=common.profiles(profile),
                 required=common.split(require) or (),
                 watch=watch,
@@ -82,9 +82,7 @@ def run(
     return 0 if exit_zero else agreement.exit_code
 
 
-def write(
-    agreement: Agreement, folder: Path, seconds: float, referee: Referee, entries: list[Entry]
-) -> None:
+def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, entries: list[Entry]) -> None:
     """The report, with the weights of the founding question's designs."""
     from bridge.report import markdown
     from bridge.report.weights import TAGS, weights
@@ -110,11 +108,16 @@ def watching(err: Console) -> Iterator[Watch | None]:
 
     said = TextColumn("{task.fields[counts]}", markup=False)
     judged: list[Any] = []
-    with Progress(BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(), said, console=err, transient=True) as bar:
+    with Progress(
+        BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(), said, console=err, transient=True
+    ) as bar:
         task = bar.add_task("", total=None, counts="")
 
         def watch(done: int, total: int, judgement: Any) -> None:
-            judged.extend([judgement] if judgement is not None else [])
-            bar.update(task, completed=done, total=total, counts=counts(judged))
+            if judgement is None:
+                bar.update(task, completed=done, total=total)
+            else:
+                judged.append(judgement)
+                bar.update(task, counts=counts(judged))
 
         yield watch

@@ -34,16 +34,25 @@ class Grid:
         """Aligned plain text."""
         lines = [[text.clean(cell) for cell in row] for row in (self.head, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(self._line(line, widths) for line in [*lines[:1], ["-" * w for w in widths], *lines[1:]])
+        return "\n".join(
+            self._line(line, widths) for line in [*lines[:1], ["-" * w for w in widths], *lines[1:]]
+        )
 
     def _line(self, cells: list[str], widths: list[int]) -> str:
-        flush = [c.rjust(w) if self.numeric and i else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        flush = [
+            c.rjust(w) if self.numeric and i else c.ljust(w)
+            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return "  ".join(flush).rstrip()
 
     def markdown(self) -> str:
         """A pipe table."""
         rule = ["---", *["---:" if self.numeric else "---"] * (len(self.head) - 1)]
-        lines = [[text.markdown(c) for c in self.head], rule, *([text.markdown(c) for c in row] for row in self.rows)]
+        lines = [
+            [text.markdown(c) for c in self.head],
+            rule,
+            *([text.markdown(c) for c in row] for row in self.rows),
+        ]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def html(self) -> str:
@@ -51,7 +60,9 @@ class Grid:
         align = ' style="text-align:right"' if self.numeric else ' style="text-align:left"'
         head = "".join(f"<th{align}>{text.html(cell)}</th>" for cell in self.head)
         body = "".join(
-            "<tr>" + "".join(f"<td{align if i else ''}>{text.html(c)}</td>" for i, c in enumerate(row)) + "</tr>"
+            "<tr>"
+            + "".join(f"<td{align if i else ''}>{text.html(c)}</td>" for i, c in enumerate(row))
+            + "</tr>"
             for row in self.rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -64,7 +75,11 @@ class Grid:
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for i, name in enumerate(self.head):
-            table.add_column(Text(text.clean(name)), justify="right" if self.numeric and i else "left", no_wrap=bool(i))
+            table.add_column(
+                Text(text.clean(name)),
+                justify="right" if self.numeric and i else "left",
+                no_wrap=self.numeric or not i,
+            )
         for row in self.rows:
             cells = [text.clean(cell) for cell in row]
             table.add_row(*(Text(c, style=STYLE.get(c[:1], STYLE.get(c[-1:], ""))) for c in cells))

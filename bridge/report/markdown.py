@@ -39,7 +39,9 @@ def write(agreement: Agreement, folder: Path, seconds: float, shares: Mapping[st
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"--report {folder}: cannot be made ({error.strerror}); name another folder") from None
+        raise StoreError(
+            f"--report {folder}: cannot be made ({error.strerror}); name another folder"
+        ) from None
     write_bytes(document(agreement, seconds, shares).encode(), folder / "report.md")
     write_table(pa.Table.from_pandas(agreement.table, preserve_index=False), folder / "results.parquet")
     write_table(pa.Table.from_pandas(agreement.verdicts, preserve_index=False), folder / "verdicts.parquet")
@@ -70,15 +72,17 @@ def document(agreement: Agreement, seconds: float, shares: Mapping[str, Grid]) -
 
 
 _LANGUAGES = (
-    "Largest difference between the numbers of two engines, over cases and methods (default profile) in which both are "
-    "right: fixed effects in standard errors, variances and BLUPs in units of G + F, the variance of a random effect "
-    "and that with which the data show it."
+    "Largest difference between the numbers of two engines, over cases and methods (default profile) in "
+    "which both are right: fixed effects in standard errors, variances and BLUPs in units of G + F, the "
+    "variance of a random effect and that with which the data show it."
 )
-_DIGITS = "Median of -log10 of the relative error against the reference, the worst in parentheses; at most 15."
+_DIGITS = (
+    "Median of -log10 of the relative error against the reference, the worst in parentheses; at most 15."
+)
 _SHARES = (
-    "With a predictor that is constant within clusters, lm weights a cluster's mean by its size n, the mixed model by "
-    "1 / (tau² + sigma²/n): small clusters count for more than in lm, and for less than large ones. The pooling "
-    "factor, how far a cluster's own mean is trusted, is the same number times tau²."
+    "With a predictor that is constant within clusters, lm weights a cluster's mean by its size n, the mixed "
+    "model by 1 / (tau² + sigma²/n): small clusters count for more than in lm, and for less than large ones. "
+    "The pooling factor, how far a cluster's own mean is trusted, is the same number times tau²."
 )
 
 

@@ -49,7 +49,8 @@ def quantities(judgements: Sequence[Judgement]) -> Grid | None:
     right = {_key(row): row.reference for row in mixed.rows}
     keys = sorted(dict.fromkeys(k for rows in keyed for k in rows), key=lambda k: SHOWN.index(k[0]))
     lines = [
-        (_label(k), text.number(right.get(k, math.nan)), *(_cell(rows.get(k)) for rows in keyed)) for k in keys
+        (_label(k), text.number(right.get(k, math.nan)), *(_cell(rows.get(k)) for rows in keyed))
+        for k in keys
     ]
     for group, term in dict.fromkeys((r.group, r.term) for r in mixed.rows if r.quantity == "BLUP"):
         worst = [_largest(j.rows, group, term) for j in fits]
@@ -65,7 +66,9 @@ def verdicts(judgements: Sequence[Judgement]) -> Grid:
     rows = []
     for j in judgements:
         known = f" (known: {j.known.reason})" if j.known is not None and j.expected else ""
-        rows.append((j.fit.engine, text.words(j), (j.surprise if j.known and j.surprise else j.reason) + known))
+        rows.append(
+            (j.fit.engine, text.words(j), (j.surprise if j.known and j.surprise else j.reason) + known)
+        )
     return Grid(("engine", "verdict", "why"), tuple(rows))
 
 
@@ -76,7 +79,10 @@ def matrix(agreement: Agreement) -> Grid:
     for j in agreement.judgements:
         found.setdefault((j.case, j.fit.profile), {}).setdefault(j.fit.engine, []).append(j)
     rows = [
-        (case if profile == "default" else f"{case} ({profile})", *(_shared(cells.get(name, [])) for name in engines))
+        (
+            case if profile == "default" else f"{case} ({profile})",
+            *(_shared(cells.get(name, [])) for name in engines),
+        )
         for (case, profile), cells in found.items()
     ]
     return Grid(("case", *engines), tuple(rows))
@@ -85,7 +91,8 @@ def matrix(agreement: Agreement) -> Grid:
 def unexpected(agreement: Agreement, most: int = 4) -> list[tuple[str, str, list[str]]]:
     """Name, reason and worst rows of each unexpected fit."""
     return [
-        (j.name, j.surprise or j.reason, [text.explain(row) for row in j.failing[:most]]) for j in agreement.unexpected
+        (j.name, j.surprise or j.reason, [text.explain(row) for row in j.failing[:most]])
+        for j in agreement.unexpected
     ]
 
 
@@ -97,11 +104,18 @@ def counts(judgements: Iterable[Judgement]) -> str:
 
 def digits(agreement: Agreement) -> Grid:
     """Median and worst number of correct digits (LRE) of each engine's own numbers."""
-    kinds = {"fixed effects": ("beta",), "variances": ("var", "sigma"), "BLUPs": ("BLUP",), "logLik": ("logLik",)}
+    kinds = {
+        "fixed effects": ("beta",),
+        "variances": ("var", "sigma"),
+        "BLUPs": ("BLUP",),
+        "logLik": ("logLik",),
+    }
     fits: dict[str, list[Judgement]] = {}
     for j in agreement.judgements:
         if j.rows:
-            fits.setdefault(j.fit.engine + ("" if j.fit.profile == "default" else f" ({j.fit.profile})"), []).append(j)
+            fits.setdefault(
+                j.fit.engine + ("" if j.fit.profile == "default" else f" ({j.fit.profile})"), []
+            ).append(j)
     rows = []
     for name, these in fits.items():
         cells = []
@@ -120,7 +134,10 @@ def languages(agreement: Agreement) -> Grid | None:
     """
     from bridge import engines
 
-    spoken = {name: engines.get(name).language for name in {j.fit.engine for j in agreement.judgements if partial(j)}}
+    spoken = {
+        name: engines.get(name).language
+        for name in {j.fit.engine for j in agreement.judgements if partial(j)}
+    }
     by_engine: dict[str, dict[tuple[str, str], Judgement]] = {}
     for j in agreement.judgements:
         if partial(j) and j.fit.profile == "default":

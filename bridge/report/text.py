@@ -69,7 +69,11 @@ def level(labels: Sequence[str]) -> str:
 
 def where(row: Comparison) -> str:
     """What a row is about: ``BLUP Subject 308 Days``."""
-    return clean(" ".join(part for part in (row.quantity, row.group, level(row.level), row.term) if part))
+    if row.quantity.removeprefix("self: ") in ("gap", "sigma", "logLik"):
+        return row.quantity
+    term = row.term.partition("__")[2] or row.term
+    quantity = row.term.partition("__")[0] if row.quantity == "var" else row.quantity
+    return clean(" ".join(part for part in (quantity, row.group, level(row.level), term) if part))
 
 
 def symbol(judgement: Judgement) -> str:
@@ -94,5 +98,9 @@ def plural(count: int, noun: str) -> str:
 
 def explain(row: Comparison) -> str:
     """A row that disagrees, on one line: what, both numbers, how far, on which scale, how far allowed."""
-    numbers = "" if math.isnan(row.reference) else f"{number(row.estimate, 10)}, right is {number(row.reference, 10)}; "
+    numbers = (
+        ""
+        if math.isnan(row.reference)
+        else f"{number(row.estimate, 10)}, right is {number(row.reference, 10)}; "
+    )
     return f"{where(row)}: {numbers}{size(row.difference)} {clean(row.scale)}, allowed {size(row.tolerance)}"

@@ -37,5 +37,11 @@ def weights(model: Model, reference: Reference) -> Grid | None:
         )
         for size in np.unique(n)
     ]
-    head = ("cluster size", "clusters", "share of each in lm", "share of each in the mixed model", "pooling factor")
+    head = (
+        "cluster size",
+        "clusters",
+        "share of each in lm",
+        "share of each in the mixed model",
+        "pooling factor",
+    )
     return Grid(head, tuple(rows), numeric=True)
