@@ -36,5 +36,4 @@ def sleepstudy():
     from bridge import data
     from bridge.resources import find
 
-    path = next(find("cases").glob("sleepstudy*/data.parquet"))
-    return data.normalise(data.read(path))
+    return data.normalise(data.read(find("cases") / "sleepstudy" / "data.parquet"))
