@@ -100,7 +100,7 @@ class Statsmodels:
     """MixedLM. Standard errors come from the joint Hessian of beta and the variance parameters.
 
     `default` is a plain ``.fit()``; `tight` the best finite log-likelihood of powell and lbfgs from three
-    starts, each continued by bfgs.
+    starts, continued by bfgs.
     """
 
     name = "statsmodels"
@@ -170,25 +170,25 @@ def best(mixed: Any, reml: bool) -> Any:
 
     found, errors = [], []
 
-    def tried(start: Any, method: str) -> Any:
+    def attempted(start: Any, method: str) -> None:
         try:
             result = mixed.fit(reml=reml, start_params=start, method=method, **OPTIONS[method])
             if math.isfinite(result.llf):
                 found.append(result)
-                return result
         except Exception as error:
             errors.append(error)
-        return None
+
+    def highest() -> Any:
+        return max(found, key=lambda result: (round(result.llf, 8), result.converged))
 
     for size in (1.0, 0.01, 100.0):
         cov_re, vcomp = size * np.eye(mixed.k_re), size * np.ones(mixed.k_vc)
         start = MixedLMParams.from_components(np.zeros(mixed.k_fe), cov_re=cov_re, vcomp=vcomp)
         for method in ("powell", "lbfgs"):
-            result = tried(start, method)
-            if result is not None:
-                tried(result.params_object, "bfgs")
+            attempted(start, method)
     if found:
-        return max(found, key=lambda result: (round(result.llf, 8), result.converged))
+        attempted(highest().params_object, "bfgs")
+        return highest()
     if errors:
         raise errors[0]
     return mixed.fit(reml=reml)

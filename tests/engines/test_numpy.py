@@ -79,7 +79,9 @@ def small(seed=2):
     rng = np.random.default_rng(seed)
     a, b = np.arange(20) % 5, np.arange(20) // 7
     frame = pd.DataFrame({"x": rng.normal(size=20) + 1, "z": rng.normal(size=20), "g": a, "h": b})
-    frame["y"] = 2 + frame.x + rng.normal(size=5)[a] * (1 + frame.z) + rng.normal(size=3)[b] + rng.normal(size=20)
+    frame["y"] = (
+        2 + frame.x + rng.normal(size=5)[a] * (1 + frame.z) + rng.normal(size=3)[b] + rng.normal(size=20)
+    )
     frame["half"] = np.where(np.arange(20) % 2 == 0, "u", "v")
     return frame.astype({"g": "str", "h": "str"})
 
@@ -95,7 +97,7 @@ def test_sleepstudy_certified():
 @pytest.mark.parametrize("msb", [7.0, 2.0001, 1.2, 0.3])
 @pytest.mark.parametrize("method", ["REML", "ML"])
 def test_balanced_one_way(msb, method):
-    """Off the closed form of the balanced one-way layout, inside or on the boundary (where tau2 is 0 exactly)."""
+    """Off the closed form of the balanced one-way layout, inside or on the boundary (tau2 exactly 0)."""
     J, n, msw = 6, 4, 2.0
     N, ssb, ssw = J * n, msb * (J - 1), msw * J * (n - 1)
     if method == "REML":
@@ -189,7 +191,9 @@ def dense(model, method, blocks, sigma2):
         for i in range(n):
             for j in np.flatnonzero(term.index == term.index[i]).tolist():
                 V[i, j] += sum(
-                    float(term.Z[i, a]) * G[a][b] * float(term.Z[j, b]) for a in range(len(G)) for b in range(len(G))
+                    float(term.Z[i, a]) * G[a][b] * float(term.Z[j, b])
+                    for a in range(len(G))
+                    for b in range(len(G))
                 )
     L = mp.cholesky(V)
     X = mp.matrix(model.X.tolist())
@@ -227,7 +231,10 @@ def test_what_follows_from_theta(formula):
 
 @pytest.mark.parametrize(
     ("name", "formula"),
-    [("penicillin", "diameter ~ 1 + (1 | plate) + (1 | sample)"), ("pastes", "strength ~ 1 + (1 | batch/cask)")],
+    [
+        ("penicillin", "diameter ~ 1 + (1 | plate) + (1 | sample)"),
+        ("pastes", "strength ~ 1 + (1 | batch/cask)"),
+    ],
 )
 @pytest.mark.parametrize("method", ["REML", "ML"])
 def test_crossed_and_nested(name, formula, method):
@@ -265,6 +272,45 @@ def test_lower_of_two_optima(profile):
     fit = fitted("y ~ x + (1 | group)", case("bimodal"), profile=profile)
     assert -2 * fit.loglik == pytest.approx(-83.53490, abs=1e-5)
     assert variances(fit)["group", "var__(Intercept)"] == 0.0
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_one_of_two_variances_is_zero(method):
+    """Columns of a two-way layout with equal means: not exactly 0 beside a positive variance of rows."""
+    rng = np.random.default_rng(8)
+    y = rng.normal(size=(6, 5))
+    y += 2 * rng.normal(size=(6, 1)) - y.mean(0)
+    frame = pd.DataFrame({"y": y.ravel(), "g": np.repeat(list("abcdef"), 5), "h": list("uvwxy") * 6})
+    found = variances(fitted("y ~ 1 + (1 | g) + (1 | h)", frame, method))
+    alone = variances(fitted("y ~ 1 + (1 | g)", frame, method))
+    assert found["h", "var__(Intercept)"] == 0.0
+    assert found["g", "var__(Intercept)"] == pytest.approx(alone["g", "var__(Intercept)"], rel=1e-10)
+    assert found["g", "var__(Intercept)"] > 1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4, 8])
+def test_higher_variance_is_the_lower_optimum(seed):
+    """A slope within groups unlike the one between: left at a small theta, above what a scan finds."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(5), 5)
+    x = group + rng.normal(size=25) / 20
+    y = 0.3 * rng.normal(size=5)[group] - 0.2 * group + 3 * (x - group) + rng.normal(size=25) / 100
+    frame = pd.DataFrame({"y": y, "x": x, "g": [f"g{i}" for i in group]})
+    model = build("y ~ x + (1 | g)", frame)
+
+    def profiled(theta):
+        V = np.eye(25) + theta**2 * np.equal.outer(group, group)
+        inverse = np.linalg.inv(V)
+        A = model.X.T @ inverse @ model.X
+        e = y - model.X @ np.linalg.solve(A, model.X.T @ inverse @ y)
+        logs = np.linalg.slogdet(V)[1] + np.linalg.slogdet(A)[1]
+        return logs + 23 * (1 + LOG2PI + math.log(e @ inverse @ e / 23))
+
+    lowest = min(map(profiled, [0.0, *np.logspace(-2, 3, 200)]))
+    assert lowest < profiled(1.0) - 10
+    for profile in ("default", "tight"):
+        fit = Numpy().fit(model, "REML", profile)
+        assert -2 * fit.loglik <= lowest + 1e-8
 
 
 @pytest.mark.parametrize("columns", [2, 3])

@@ -28,7 +28,7 @@ def variances(fit):
     return {(row.group, row.term): row.estimate for row in fit.select("ran_pars")}
 
 
-# REML logLik and variances. sleepstudy: STATISTICS.md section 2; the others: lme4 1.1-31, bobyqa, rhoend 1e-10
+# REML logLik and variances: certified (sleepstudy), or by lme4 1.1-31 with bobyqa and rhoend 1e-10
 TRUTH = {
     "correlated": (
         "sleepstudy",
@@ -87,7 +87,9 @@ def crossed(seed=4):
     labels = np.array(["10", "9", "b:[1]", "a", "1", "A]"])
     frame = pd.DataFrame({"x": rng.normal(size=24), "g": labels[g], "h": np.array(["z", "m", "b"])[h]})
     frame["half"] = np.where(np.arange(24) % 4 < 2, "u", "v")
-    frame["y"] = 1 + 2 * rng.normal(size=6)[g] * (1 + frame.x) + 2 * rng.normal(size=3)[h] + rng.normal(size=24) / 2
+    frame["y"] = (
+        1 + 2 * rng.normal(size=6)[g] * (1 + frame.x) + 2 * rng.normal(size=3)[h] + rng.normal(size=24) / 2
+    )
     return frame
 
 
