@@ -349,8 +349,8 @@ class _Speller:
     def part(self, part: Part, made: Design) -> tuple[str, dict[str, str]]:
         """Right-hand side over aliases, and its coefficients' names.
 
-        Where R would code the aliased terms otherwise (``0 + poly(x, 2) * f``: each column of poly is
-        a term of its own), the columns themselves become numeric variables.
+        Where R would code the aliased terms otherwise (``0 + poly(x, 2) + poly(x, 2):f``: each
+        column of poly is a term of its own), the columns themselves become numeric variables.
         """
         written = [t for term in part.terms for t in product(*(self.aliases[v] for v in term))]
         order = list(dict.fromkeys(v for term in written for v in term))
