@@ -28,21 +28,21 @@ fit_lme4 <- function(data, formula, method = c("REML", "ML"), profile = c("defau
   list(rows = rows, facts = facts)
 }
 
-# bobyqa down to 1e-10, from lmer's own start and from relative standard deviations of .1, 1 and 10 over the RMS of
-# each column; then once more from the best, since bobyqa can stop short within its first trust region.
+# bobyqa down to 1e-10, from the plain call's optimum and from relative standard deviations of .1, 1 and 10 over the
+# RMS of each column; then once more from the best, since bobyqa can stop short within its first trust region.
 tight_lme4 <- function(formula, data, REML) {
   fit_from <- function(theta) {
     # minqa's own rhobeg, .2 max|theta|, is an error at theta = 0.
-    rhobeg <- if (!is.null(theta)) max(min(.95, .2 * max(abs(theta))), 1e-8)
-    control <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = c(list(rhoend = 1e-10, maxfun = 1e6), rhobeg = rhobeg))
+    rhobeg <- max(min(.95, .2 * max(abs(theta))), 1e-8)
+    control <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhobeg = rhobeg, rhoend = 1e-10, maxfun = 1e6))
     lme4::lmer(formula, data, REML = REML, control = control, start = theta)
   }
-  quietly_from <- function(theta) suppressWarnings(suppressMessages(fit_from(theta)))
-  first <- quietly_from(NULL)
-  diagonal <- lme4::getME(first, "lower") == 0
-  rms <- unlist(lapply(lme4::getME(first, "mmList"), function(Z) sqrt(colMeans(Z^2))))
+  hushed <- function(fit) suppressWarnings(suppressMessages(fit))
+  plain <- hushed(lme4::lmer(formula, data, REML = REML))
+  diagonal <- lme4::getME(plain, "lower") == 0
+  rms <- unlist(lapply(lme4::getME(plain, "mmList"), function(Z) sqrt(colMeans(Z^2))))
   starts <- lapply(c(.1, 1, 10), function(scale) replace(0 * diagonal, diagonal, scale / rms))
-  fits <- c(list(first), lapply(starts, quietly_from))
+  fits <- lapply(c(list(lme4::getME(plain, "theta")), starts), function(theta) hushed(fit_from(theta)))
   best <- fits[[which.max(vapply(fits, logLik, 0))]]
   fit_from(lme4::getME(best, "theta"))
 }

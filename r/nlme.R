@@ -120,7 +120,8 @@ nlme_levels <- function(term, fit, data) {
   b <- nlme::ranef(fit)
   if (is.data.frame(b)) b <- setNames(list(b), names(fit$groups))
   if (!is.null(term$at)) {
-    return(tidy_rows("ran_vals", term$names, unlist(b$all_rows)[term$at], group = term$group, level = levels(data[[term$column]])))
+    level <- levels(data[[term$column]])
+    return(tidy_rows("ran_vals", term$names, unlist(b$all_rows)[term$at], group = term$group, level = level))
   }
   b <- b[[term$column]][, term$names, drop = FALSE]
   # nlme's labels run from the outermost level in ("a1/b1"); lme4's are the group's own ("b1:a1").
