@@ -81,7 +81,8 @@ y ~ scale(x, scale = FALSE) | y ~ scale(z, center=FALSE) | y ~ poly(x, 2) | y ~ 
 y ~ poly(x, 2, raw = TRUE) | y ~ poly(x, 1) | y ~ poly(z, degree = 2):F | y ~ 0 + poly(x, 2)
 y ~ 0 + poly(x, 2) * F | y ~ poly(x, 2):poly(z, 2) | y ~ factor(k) | y ~ factor(k) * x
 y ~ as.factor(k):F | y ~ ordered(k) | y ~ 0 + ordered(k):x | y ~ factor(B) + factor(C)
-y ~ I(-x) + I(x/100000) + I(0.50*x) + I(x * 1e-20) | y ~ -x + z | y ~ x - (x - z) | y ~ I(-x^2) + I(2^-k) | y ~ x**2
+y ~ I(-x) + I(x/100000) + I(0.50*x) + I(x * 1e-20) | y ~ -x + z | y ~ x - (x - z)
+y ~ I(-x^2) + I(2^-k) | y ~ x**2
 y ~ (F + B) %in% O | y ~ F + F:O + F:O:B | y ~ F:B + F:O | y ~ 0 + O + F:x + B:C
 y ~ I(x + 1e5*k) + I(x-123456.789) | y ~ `x` + `F`
 """
