@@ -1,0 +1,569 @@
+"""Balls: the criterion, its gradient and Hessian in ball arithmetic, from the exact stored doubles.
+
+With V0 = I + Z Psi Z' (Psi relative to sigma2), per unit C = Z'Z, B = Z'[X y], M = (I + C Psi)^-1:
+T = Z'V0^-1 Z = M C, U = Z'V0^-1 [X y] = M B, W = [X y]'V0^-1 [X y] = D - sum B'Psi M B, and
+f = log|V0| + rho log|W_xx| + nu log r2 + nu (1 + log(2 pi / nu)); rho is 1 for REML, 0 for ML,
+nu = n - rho p. Only small matrices appear, no square root of Psi, and units with the same Z share M and T.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bridge.fit import Method
+from bridge.model import Matrix, Model
+from bridge.structure import Structure, components
+
+if TYPE_CHECKING:
+    from flint import arb, arb_mat
+
+BITS = 256
+"""Working precision where nothing else is asked for: 77 digits."""
+LARGEST = 400
+"""Random effects in one unit beyond which ball arithmetic takes too long (an inverse at 300: 1.3 s)."""
+POOLED = 48
+"""Size q (p + 1) of a unit's B up to which like units are summed as outer products."""
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """flint's working precision set, and put back as it was."""
+    from flint import ctx
+
+    before, ctx.prec = ctx.prec, bits
+    try:
+        yield
+    finally:
+        ctx.prec = before
+
+
+def widest(model: Model) -> int:
+    """Random effects in the largest unit."""
+    units = components(model)
+    counts = np.zeros(int(units.max(initial=0)) + 1, dtype=int)
+    for term in model.random:
+        first = np.unique(term.index, return_index=True)[1]
+        np.add.at(counts, units[first], term.Z.shape[1])
+    return int(np.max(counts, initial=0))
+
+
+def within_reach(model: Model) -> bool:
+    """Whether the largest unit is small enough, and units are few enough."""
+    return widest(model) <= LARGEST and int(components(model).max(initial=0)) < 20_000
+
+
+def exact(columns: Matrix) -> arb_mat:
+    """The doubles of a matrix as they are stored."""
+    from flint import arb_mat
+
+    return arb_mat(*columns.shape, np.asarray(columns, float).ravel().tolist())
+
+
+def identity(k: int) -> arb_mat:
+    """I of size k."""
+    from flint import arb_mat
+
+    return arb_mat(k, k, [int(i == j) for i in range(k) for j in range(k)])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Cell:
+    """Units with the same Z, and so the same C.
+
+    Attributes
+    ----------
+    blocks : tuple of int
+        The random term of each block of columns.
+    offsets : tuple of int
+        First column of each block; one more than blocks.
+    levels : tuple of tuple of int
+        Per unit, the level that each block stands for.
+    C : (q, q) arb_mat
+    B : tuple of (q, p + 1) arb_mat
+        Per unit.
+    pooled : (q * q, (p + 1) * (p + 1)) arb_mat or None
+        ``sum_j B_j[r, a] B_j[s, b]`` at ((r, s), (a, b)); None where the units are few or large.
+    """
+
+    blocks: tuple[int, ...]
+    offsets: tuple[int, ...]
+    levels: tuple[tuple[int, ...], ...]
+    C: arb_mat
+    B: tuple[arb_mat, ...]
+    pooled: arb_mat | None
+
+    def spread(self, psi: Sequence[arb_mat]) -> arb_mat:
+        """Block-diagonal Psi of one unit."""
+        from flint import arb_mat
+
+        q = self.offsets[-1]
+        out: list[arb | int] = [0] * (q * q)
+        for b, t in enumerate(self.blocks):
+            at, k = self.offsets[b], psi[t].nrows()
+            for i in range(k):
+                out[(at + i) * q + at : (at + i) * q + at + k] = [psi[t][i, j] for j in range(k)]
+        return arb_mat(q, q, out)
+
+    def of(self, term: int) -> list[int]:
+        """First columns of a term's blocks."""
+        return [self.offsets[b] for b, t in enumerate(self.blocks) if t == term]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sums:
+    """All that the criterion needs of the data, in the Structure's centred, scaled coordinates.
+
+    Attributes
+    ----------
+    structure : Structure
+    bits : int
+        Precision at which the sums were made.
+    D : (p + 1, p + 1) arb_mat
+    cells : tuple of Cell
+    """
+
+    structure: Structure
+    bits: int
+    D: arb_mat
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def of(cls, structure: Structure, bits: int = BITS) -> Sums:
+        """From the exact values of the doubles; rows are moved before they are multiplied."""
+        from flint import arb_mat
+
+        model = structure.model
+        with precision(bits):
+            width = model.p + 1
+            rows = exact(np.column_stack([model.X, model.y])) * moves(structure)
+            flat = rows.entries()
+            cells = []
+            for (blocks, _), units in _alike(model).items():
+                levels, Z = units[0][0], units[0][2]
+                offsets = tuple(np.cumsum([0, *(model.random[t].Z.shape[1] for t in blocks)]).tolist())
+                shell = Cell(blocks, offsets, (levels,), arb_mat(0, 0), (), None)
+                Zt = (exact(Z) * shell.spread([exact(c.T) for c in structure.terms])).transpose()
+                B = []
+                for _, members, _ in units:
+                    picked = [v for i in members.tolist() for v in flat[i * width : (i + 1) * width]]
+                    B.append(Zt * arb_mat(len(members), width, picked))
+                C = Zt * Zt.transpose()
+                everyone = tuple(unit[0] for unit in units)
+                cells.append(Cell(blocks, offsets, everyone, C, tuple(B), _pool(B)))
+            return cls(structure, bits, rows.transpose() * rows, tuple(cells))
+
+    @property
+    def p(self) -> int:
+        """Fixed effects."""
+        return self.structure.model.p
+
+    def nu(self, method: Method) -> int:
+        """Degrees of freedom of sigma2."""
+        return self.structure.model.n - (self.p if method == "REML" else 0)
+
+
+def moves(structure: Structure) -> arb_mat:
+    """The change of columns: ``[X y] @ moves`` is centred and scaled."""
+    p = structure.model.p
+    change = exact(np.zeros((p + 1, p + 1)))
+    for i in range(p):
+        for j in range(p):
+            change[i, j] = float(structure.fixed.T[i, j])
+    change[p, p] = structure.unit
+    if structure.intercept is not None:
+        change[structure.intercept, p] = -structure.origin * structure.unit
+    return change
+
+
+def _alike(
+    model: Model,
+) -> Mapping[tuple[tuple[int, ...], bytes], list[tuple[tuple[int, ...], np.ndarray, Matrix]]]:
+    """Units by the content of Z: per unit its levels, its rows in a canonical order, and Z spread."""
+    found: dict[tuple[tuple[int, ...], bytes], list[tuple[tuple[int, ...], np.ndarray, Matrix]]]
+    found = defaultdict(list)
+    if not model.random:
+        return found
+    units = components(model)
+    order = np.argsort(units, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(units[order])) + 1):
+        parts = []
+        for t, term in enumerate(model.random):
+            here, Z = term.index[rows], term.Z[rows] + 0.0
+            if here[0] == here[-1] and np.all(here == here[0]):
+                parts.append((t, b"", int(here[0]), Z))
+                continue
+            for level in np.unique(here).tolist():
+                columns = np.where((here == level)[:, None], Z, 0.0)
+                parts.append((t, np.sort(columns, axis=0).tobytes(), level, columns))
+        parts.sort(key=lambda part: part[:3])
+        Z = np.column_stack([part[3] for part in parts])
+        canonical = np.lexsort(Z.T)
+        Z = np.ascontiguousarray(Z[canonical])
+        blocks = tuple(part[0] for part in parts)
+        found[blocks, Z.tobytes()].append((tuple(part[2] for part in parts), rows[canonical], Z))
+    return found
+
+
+def _pool(B: Sequence[arb_mat]) -> arb_mat | None:
+    from flint import arb_mat
+
+    q, width = B[0].nrows(), B[0].ncols()
+    size = q * width
+    if size > POOLED or (len(B) == 1 and q > 1):
+        return None
+    stacked = arb_mat(len(B), size, [v for b in B for v in b.entries()])
+    flat = (stacked.transpose() * stacked).entries()
+    return arb_mat(
+        q * q,
+        width * width,
+        [
+            flat[(r * width + a) * size + s * width + b]
+            for r in range(q)
+            for s in range(q)
+            for a in range(width)
+            for b in range(width)
+        ],
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Point:
+    """The criterion at one relative covariance, or over a box of them.
+
+    Attributes
+    ----------
+    psi : tuple of (k, k) arb_mat
+        Relative covariance of each term, the Structure's coordinates.
+    W : (p + 1, p + 1) arb_mat
+    phi : (p, p) arb_mat
+        ``W_xx^-1``.
+    g : (p + 1, 1) arb_mat
+        ``(-beta, 1)``.
+    r2 : arb
+    inverse : (p + 1, p + 1) arb_mat
+        ``W^-1``.
+    gamma : tuple of (k, k) arb_mat
+        ``sum_l Z_l'M Z_l - (nu / r2) s_l s_l'``: df = tr(gamma_t dPsi_t).
+    E : tuple of (k * k, (p + 1) * (p + 1)) arb_mat
+        ``sum over levels of U_l[r, a] U_l[s, b]`` at ((r, s), (a, b)).
+    N : mapping (t, s) to (k_t * k_s, k_t * k_s) arb_mat
+        ``sum over pairs of levels of T[x, y] (2 U A U' - T)[z, w]``; empty unless curvature is asked for.
+    """
+
+    sums: Sums
+    method: Method
+    psi: tuple[arb_mat, ...]
+    solved: tuple[_Solved, ...]
+    W: arb_mat
+    phi: arb_mat
+    g: arb_mat
+    r2: arb
+    inverse: arb_mat
+    gamma: tuple[arb_mat, ...]
+    E: tuple[arb_mat, ...]
+    N: Mapping[tuple[int, int], arb_mat]
+
+    @property
+    def weight(self) -> int:
+        """rho - nu: what log|W_xx| is multiplied by, beside nu log|W|."""
+        return (1 if self.method == "REML" else 0) - self.sums.nu(self.method)
+
+    def log_V(self) -> arb:
+        """log|V0|; costs a determinant a cell."""
+        from flint import arb
+
+        total = arb(0)
+        for cell in self.sums.cells:
+            total += (identity(cell.C.nrows()) + cell.C * cell.spread(self.psi)).det().log() * len(cell.B)
+        return total
+
+    def volume(self) -> arb:
+        """log|V0| + rho log|W_xx|, X in the user's coding."""
+        from flint import arb
+
+        total = self.log_V()
+        if self.method == "REML" and self.sums.p:
+            T = exact(self.sums.structure.fixed.T)
+            total -= self.phi.det().log() + 2 * abs(T.det()).log()
+        return total if self.sums.p or self.sums.cells else arb(total)
+
+    def value(self) -> arb:
+        """Profiled criterion, deviance scale, the user's units."""
+        return self.volume() + remainder(self.sums, self.method, self.r2)
+
+    def gradient(self, first: Sequence[tuple[int, arb_mat]]) -> list[arb]:
+        """df along each (term, dPsi)."""
+        return [(self.gamma[t] * d).trace() for t, d in first]
+
+    def hessian(
+        self, first: Sequence[tuple[int, arb_mat]], second: Mapping[tuple[int, int], arb_mat]
+    ) -> arb_mat:
+        """d2f along pairs of (term, dPsi); `second` has d2Psi of pairs i <= j where it is not zero."""
+        from flint import arb_mat
+
+        nu, width, size = self.sums.nu(self.method), self.sums.p + 1, len(first)
+        left, left_xx = [], []
+        for t, d in first:
+            row = arb_mat(1, d.nrows() ** 2, d.entries()) * self.E[t]
+            Wi = arb_mat(width, width, (row * (-1)).entries())
+            left.append(self.inverse * Wi)
+            left_xx.append(self.phi * corner(Wi, width - 1))
+        H = arb_mat(size, size)
+        for i in range(size):
+            for j in range(i, size):
+                (t, a), (s, b) = (first[i], first[j]) if first[i][0] <= first[j][0] else (first[j], first[i])
+                total = _contract(self.N[t, s], a, b) - (left[i] * left[j]).trace() * nu
+                if width > 1:
+                    total -= (left_xx[i] * left_xx[j]).trace() * self.weight
+                if (i, j) in second:
+                    total += (self.gamma[t] * second[i, j]).trace()
+                H[i, j] = H[j, i] = total
+        return H
+
+    def blups(self) -> list[list[arb_mat]]:
+        """Per term and level, the (k, 1) conditional mode in the Structure's coordinates."""
+        from flint import arb_mat
+
+        out: list[list[arb_mat]] = [[arb_mat(0, 0)] * len(t.levels) for t in self.sums.structure.model.random]
+        for cell, done in zip(self.sums.cells, self.solved, strict=True):
+            G = cell.spread(self.psi)
+            for j, levels in enumerate(cell.levels):
+                U = done.M * cell.B[j] if done.M is not None else done.U[j]
+                b = (G * (U * self.g)).entries()
+                for block, (t, level) in enumerate(zip(cell.blocks, levels, strict=True)):
+                    cut = b[cell.offsets[block] : cell.offsets[block + 1]]
+                    out[t][level] = arb_mat(len(cut), 1, cut)
+        return out
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Solved:
+    """A cell at one Psi: T, and M with M x M on the pooled sums, or each unit's U."""
+
+    T: arb_mat
+    M: arb_mat | None
+    pooled: arb_mat | None
+    U: tuple[arb_mat, ...]
+
+
+def evaluate(sums: Sums, method: Method, psi: Sequence[arb_mat], curvature: bool = True) -> Point:
+    """W, beta, r2, Gamma and (with `curvature`) what the Hessian needs, at relative covariances.
+
+    Raises
+    ------
+    ZeroDivisionError
+        A matrix is not certainly regular over the box.
+    """
+    from flint import arb_mat
+
+    p, width = sums.p, sums.p + 1
+    W, solved = sums.D, []
+    for cell in sums.cells:
+        done, inner = _solve(cell, cell.spread(psi))
+        W = W - inner
+        solved.append(done)
+    Wxx = corner(W, p)
+    phi = Wxx.inv() if p else Wxx
+    beta = phi * arb_mat(p, 1, [W[i, p] for i in range(p)])
+    g = arb_mat(width, 1, [*(-v for v in beta.entries()), 1])
+    r2 = sum((W[p, i] * g[i, 0] for i in range(p)), W[p, p])
+    inverse = g * g.transpose() * (1 / r2)
+    padded = arb_mat(width, width)
+    for i in range(p):
+        for j in range(p):
+            padded[i, j] = phi[i, j]
+    A = inverse * sums.nu(method)
+    inverse = inverse + padded
+    if method == "REML":
+        A = A + padded
+    gamma, E, N = _accumulate(sums, solved, A, curvature)
+    return Point(sums, method, tuple(psi), tuple(solved), W, phi, g, r2, inverse, gamma, E, N)
+
+
+def corner(W: arb_mat, p: int) -> arb_mat:
+    """The first p rows and columns."""
+    from flint import arb_mat
+
+    return arb_mat(p, p, [W[i, j] for i in range(p) for j in range(p)])
+
+
+def _solve(cell: Cell, psi: arb_mat) -> tuple[_Solved, arb_mat]:
+    """T and U, and sum B'Psi M B."""
+    from flint import arb_mat
+
+    q, width = cell.C.nrows(), cell.B[0].ncols()
+    A = identity(q) + cell.C * psi
+    if cell.pooled is not None:
+        if q == 1:
+            m = 1 / A[0, 0]
+            M, doubled, K = arb_mat(1, 1, [m]), cell.pooled * (m * m), cell.pooled * _ratio(cell, psi)
+            return _Solved(M * cell.C, M, doubled, ()), arb_mat(width, width, K.entries())
+        M = A.inv()
+        flat = M.entries()
+        both = arb_mat(
+            q * q,
+            q * q,
+            [flat[r * q + u] * flat[s * q + v] for r in range(q) for s in range(q) for u in range(q) for v in range(q)],
+        )
+        K = arb_mat(1, q * q, (psi * M).entries()) * cell.pooled
+        return _Solved(M * cell.C, M, both * cell.pooled, ()), arb_mat(width, width, K.entries())
+    right = [cell.C.tolist(), *(b.tolist() for b in cell.B)]
+    wide = A.solve(arb_mat([[v for part in right for v in part[i]] for i in range(q)])).tolist()
+    T = arb_mat([row[:q] for row in wide])
+    U = tuple(
+        arb_mat([row[q + j * width : q + (j + 1) * width] for row in wide]) for j in range(len(cell.B))
+    )
+    inner = arb_mat(width, width)
+    for b, u in zip(cell.B, U, strict=True):
+        inner = inner + b.transpose() * (psi * u)
+    return _Solved(T, None, None, U), inner
+
+
+def _ratio(cell: Cell, psi: arb_mat) -> arb:
+    """Psi / (1 + C Psi) of a scalar, with Psi met once where that makes a wide ball tighter."""
+    t, c = psi[0, 0], cell.C[0, 0]
+    return 1 / (1 / t + c) if t > 0 else t / (1 + c * t)
+
+
+def _accumulate(
+    sums: Sums, solved: Sequence[_Solved], A: arb_mat, curvature: bool
+) -> tuple[tuple[arb_mat, ...], tuple[arb_mat, ...], dict[tuple[int, int], arb_mat]]:
+    from flint import arb_mat
+
+    width = sums.p + 1
+    sizes = [term.Z.shape[1] for term in sums.structure.model.random]
+    gamma = [arb_mat(k, k) for k in sizes]
+    E = [arb_mat(k * k, width * width) for k in sizes]
+    N: dict[tuple[int, int], arb_mat] = {}
+    column = arb_mat(width * width, 1, A.entries())
+    for cell, done in zip(sums.cells, solved, strict=True):
+        q, J = cell.C.nrows(), len(cell.B)
+        if done.pooled is not None:
+            Q = arb_mat(q, q, (done.pooled * column).entries())
+        else:
+            Q = arb_mat(q, q)
+            for u in done.U:
+                Q = Q + u * A * u.transpose()
+        rest = (done.T * J - Q).entries()
+        twice = (Q * 2 - done.T * J).entries() if curvature else []
+        T = done.T.entries()
+        for t, k in enumerate(sizes):
+            starts = cell.of(t)
+            if not starts:
+                continue
+            gamma[t] = gamma[t] + arb_mat(
+                k, k, [sum(rest[(o + r) * q + o + s] for o in starts) for r in range(k) for s in range(k)]
+            )
+            if not curvature:
+                continue
+            E[t] = E[t] + _outer(done, starts, q, k, width)
+            for s in range(t, len(sizes)):
+                others = cell.of(s)
+                if others:
+                    left = _pairs(T, starts, others, q, k, sizes[s])
+                    right = _pairs(twice, starts, others, q, k, sizes[s])
+                    N[t, s] = left.transpose() * right + N.get((t, s), arb_mat(k * sizes[s], k * sizes[s]))
+    for t, k in enumerate(sizes):
+        for s in range(t, len(sizes)):
+            N.setdefault((t, s), arb_mat(k * sizes[s], k * sizes[s]))
+    return tuple(gamma), tuple(E), N
+
+
+def _outer(done: _Solved, starts: Sequence[int], q: int, k: int, width: int) -> arb_mat:
+    """A cell's share of E."""
+    from flint import arb_mat
+
+    if done.pooled is not None:
+        if q == 1:
+            return done.pooled
+        pick = [
+            int(row == (o + r) * q + o + s)
+            for o in starts[:1]
+            for r in range(k)
+            for s in range(k)
+            for row in range(q * q)
+        ]
+        for o in starts[1:]:
+            for r in range(k):
+                for s in range(k):
+                    pick[(r * k + s) * q * q + (o + r) * q + o + s] = 1
+        return arb_mat(k * k, q * q, pick) * done.pooled
+    total = arb_mat(k * k, width * width)
+    for U in done.U:
+        rows = U.tolist()
+        at = [arb_mat([rows[o + r] for o in starts]) for r in range(k)]
+        total = total + arb_mat([(a.transpose() * b).entries() for a in at for b in at])
+    return total
+
+
+def _pairs(flat: Sequence[arb], rows: Sequence[int], cols: Sequence[int], q: int, k: int, m: int) -> arb_mat:
+    """One row for each pair of blocks: the entries of that (k, m) block."""
+    from flint import arb_mat
+
+    return arb_mat(
+        len(rows) * len(cols),
+        k * m,
+        [flat[(b + x) * q + c + y] for b in rows for c in cols for x in range(k) for y in range(m)],
+    )
+
+
+def _contract(N: arb_mat, a: arb_mat, b: arb_mat) -> arb:
+    """``sum a[z, x] b[y, w] N[(x, y), (z, w)]``: tr(a T b (2 U A U' - T)) over pairs of blocks."""
+    from flint import arb_mat
+
+    k, m = a.nrows(), b.nrows()
+    outer = [a[z, x] * b[y, w] for x in range(k) for y in range(m) for z in range(k) for w in range(m)]
+    size = (k * m) ** 2
+    return (arb_mat(1, size, outer) * arb_mat(size, 1, N.entries()))[0, 0]
+
+
+def remainder(sums: Sums, method: Method, r2: arb) -> arb:
+    """The criterion without `Point.volume`: nu (1 + log(2 pi r2 / nu)), the user's unit of y."""
+    from flint import arb
+
+    nu = sums.nu(method)
+    return nu * (1 + (2 * arb.pi() * r2 / nu / arb(sums.structure.unit) ** 2).log())
+
+
+def inward(structure: Structure, psi: Sequence[arb_mat]) -> tuple[arb_mat, ...]:
+    """Relative covariances of the user's random effects -> the Structure's coordinates."""
+    out = []
+    for coordinates, G in zip(structure.terms, psi, strict=True):
+        back = exact(coordinates.T).inv()
+        out.append(back * G * back.transpose())
+    return tuple(out)
+
+
+def outward(structure: Structure, psi: Sequence[arb_mat]) -> tuple[arb_mat, ...]:
+    """Inverse of `inward`."""
+    moved = [exact(c.T) for c in structure.terms]
+    return tuple(T * G * T.transpose() for T, G in zip(moved, psi, strict=True))
+
+
+def unprofiled(sums: Sums, method: Method, psi: Sequence[Matrix], sigma2: float) -> arb:
+    """Unprofiled criterion at (Psi, sigma2), beta profiled out; user's units, deviance scale.
+
+    Parameters
+    ----------
+    psi : tuple of (k, k) arrays
+        Covariances, variance scale, taken as the exact values of the doubles.
+
+    Returns
+    -------
+    flint.arb
+        A ball that contains the true value.
+    """
+    from flint import arb
+
+    with precision(sums.bits):
+        s2 = arb(float(sigma2))
+        relative = inward(sums.structure, [exact(G) * (1 / s2) for G in psi])
+        point = evaluate(sums, method, relative, curvature=False)
+        unit = arb(sums.structure.unit)
+        return point.volume() + sums.nu(method) * (2 * arb.pi() * s2).log() + point.r2 / unit**2 / s2
