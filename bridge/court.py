@@ -89,14 +89,14 @@ def failure(judgement: Judgement, peers: Sequence[Judgement], path: Path) -> str
     silent = ", with no warning" if judgement.silent else ""
     lines = [
         f"{judgement.name}: {judgement.verdict}{silent}",
-        f"  {text.clean(judgement.surprise or judgement.reason)}",
+        f"  {text.clean(judgement.surprise if judgement.known else judgement.reason)}",
     ]
     rows = judgement.failing
     lines += [f"  {text.explain(row)}" for row in rows[:MOST]]
     if len(rows) > MOST:
         lines.append(f"  and {len(rows) - MOST} more")
     right = [p.fit.engine for p in peers if p.verdict.passes and p.fit.profile == judgement.fit.profile]
-    who = f", and so have {', '.join(right)}" if right else ""
+    who = f", where {', '.join(right)} arrived" if right else ""
     lines.append(f"  The right numbers belong to the lowest optimum of the exact criterion{who}.")
     if judgement.fit.messages:
         lines.append(f"  {judgement.fit.engine} said: {text.clean(' | '.join(judgement.fit.messages))[:500]}")

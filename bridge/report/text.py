@@ -98,6 +98,8 @@ def plural(count: int, noun: str) -> str:
 
 def explain(row: Comparison) -> str:
     """A row that disagrees, on one line: what, both numbers, how far, on which scale, how far allowed."""
+    if row.quantity == "gap":
+        return f"gap: {size(row.difference)} deviance units above the optimum, allowed {size(row.tolerance)}"
     numbers = (
         ""
         if math.isnan(row.reference)

@@ -1,0 +1,113 @@
+"""Reports: what untrusted text, known weights and two engines look like in them."""
+
+from __future__ import annotations
+
+import io
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bridge.agreement import Agreement
+from bridge.catalogue import Entry, session
+from bridge.comparison import Comparison
+from bridge.fit import Fit
+from bridge.report import markdown, tables, text
+from bridge.report.grid import Grid
+from bridge.report.weights import weights
+from bridge.verdict import Judgement, Verdict
+from tests.front import FORMULA, clusters
+
+NASTY = "<b>|`*_[x](y)\x1b[31m\n$"
+
+
+def judgement(engine: str, beta: float, verdict: Verdict = Verdict.AGREE, reason: str = "why") -> Judgement:
+    """A fit whose fixed effect is `beta` where 1 is right and the SE is 0.5."""
+    rows = (
+        Comparison("beta", "", (), "x", beta, 1.0, abs(beta - 1) / 0.5, "SE", 1e-4, 5.0),
+        Comparison("G", "g", (), "(Intercept)", np.nan, np.nan, 0.0, "G+F", 1e-3, np.nan),
+    )
+    return Judgement(
+        "case", Fit(engine, "REML", "default"), verdict, reason, 0.0, rows, "ok", None, verdict.passes, reason
+    )  # fmt: skip
+
+
+def test_untrusted_text_is_shown_and_never_obeyed() -> None:
+    """A title, level or engine message could write markup into a report or a terminal."""
+    agreement = Agreement((judgement("numpy", 2.0, Verdict.WORSE_OPTIMUM, NASTY),))
+    for output in (markdown.document(agreement, 1.0, {}), repr(agreement), agreement._repr_html_()):
+        assert "\x1b" not in output
+    assert "<b>" not in markdown.document(agreement, 1.0, {})
+    assert "<b>" not in agreement._repr_html_()
+    assert Grid(("a",), ((NASTY,),)).markdown().split("\n")[-1] == r"| &lt;b&gt;\|\`\*\_\[x\](y) \[31m \$ |"
+
+
+def test_junit_counts_failures() -> None:
+    """CI would show a disagreement as a pass."""
+    agreement = Agreement((judgement("numpy", 1.0), judgement("lme4", 2.0, Verdict.WORSE_OPTIMUM)))
+    suite = ElementTree.parse(io.BytesIO(markdown.junit(agreement))).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    failed = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failed == ["case-REML[lme4]"]
+
+
+def test_python_against_r_is_the_distance_of_the_two() -> None:
+    """The table would show a distance from the reference instead of from each other."""
+    grid = tables.languages(Agreement((judgement("numpy", 1.1), judgement("lme4", 0.9))))
+    assert grid is not None
+    assert grid.rows == (("numpy and lme4", "1 of 1", "0.4", "", ""),)
+    wrong = judgement("lme4", 0.9, Verdict.WORSE_OPTIMUM)
+    assert tables.languages(Agreement((judgement("numpy", 1.1), wrong))).rows[0][1:3] == ("0 of 1", "")
+
+
+def test_weights_are_those_of_the_formula() -> None:
+    """The answer to the founding question would be wrong."""
+    entry = Entry.of_data(clusters(sizes=(2, 4, 4, 10)), "y ~ 1 + (1 | g)")
+    with session() as referee:
+        reference = referee.reference(entry, "ML")
+        grid = weights(entry.model, reference)
+    assert grid is not None
+    tau2, sigma2 = reference.best.psi[0][0, 0], reference.best.sigma2
+    v = {n: tau2 + sigma2 / n for n in (2, 4, 10)}
+    whole = 1 / v[2] + 2 / v[4] + 1 / v[10]
+    assert [row[:3] for row in grid.rows] == [
+        ("2", "1", "10.00 %"),
+        ("4", "2", "20.00 %"),
+        ("10", "1", "50.00 %"),
+    ]
+    assert [row[3] for row in grid.rows] == [f"{100 / v[n] / whole:.2f} %" for n in (2, 4, 10)]
+
+
+def test_a_lower_optimum_found_later_replaces_the_reference(tmp_path) -> None:
+    """A fit below the stored reference would be judged by the worse one for ever."""
+    entry = Entry.of_data(clusters(), FORMULA)
+    with session(tmp_path / "store") as referee:
+        referee.judge([entry], engines=["numpy"])
+        (path,) = (tmp_path / "store/reference").glob("*.json")
+        right = json.loads(path.read_text())
+        worse = json.loads(path.read_text())
+        best = worse["optima"][0]
+        tau2, sigma2 = 4 * float.fromhex(best["psi"][0][0][0]), float.fromhex(best["sigma2"])
+        criterion = referee.reference(entry, "REML").criterion
+        best["psi"], best["value"] = (
+            [[[tau2.hex()]]],
+            criterion.unprofiled((np.array([[tau2]]),), sigma2)[0].hex(),
+        )
+        path.write_text(json.dumps(worse))
+    with session(tmp_path / "store") as referee:
+        agreement = referee.judge([entry], engines=["numpy"])
+    assert agreement.judgements[0].verdict is Verdict.AGREE
+    assert "lower optimum" in agreement.notes[0]
+    found = json.loads(path.read_text())["optima"][0]
+    assert float.fromhex(found["value"]) == pytest.approx(
+        float.fromhex(right["optima"][0]["value"]), abs=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(float("nan"), ""), (1.23456789e-9, "1.234568e-09"), (12.0, "12")]
+)
+def test_numbers(value: float, shown: str) -> None:
+    """A table would show NaN, or too many digits."""
+    assert text.number(value) == shown
