@@ -25,9 +25,9 @@ def clusters(seed: int = 1, sizes: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 9, 10)) 
 
 
 def environment(path: str | None = None) -> dict[str, str]:
-    """This process's environment, with the package on the path, and PATH replaced if one is given."""
+    """The environment of these tests, with the package on the path, and PATH replaced if one is given."""
     env = {key: value for key, value in os.environ.items() if key not in ("R_HOME", "LMMBRIDGE_STORE")}
-    env["PYTHONPATH"] = str(ROOT)
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests/engines")])
     return env | ({} if path is None else {"PATH": path})
 
 

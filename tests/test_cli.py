@@ -87,8 +87,8 @@ def test_generate_from_options_and_from_a_table(here: Path) -> None:
     options = ("--sizes", "3,4,5", "--predictor", "arm:cluster:binary:1", "--icc", ".3", "--seed", "4")
     done = call("generate", "--name", "a", *options)
     assert done.exit_code == 0, done.output
-    table = 'seed = 4\nicc = 0.3\n[clusters]\nsizes = [3, 4, 5]\n[[predictors]]\nname = "arm"\nlevel = "cluster"\n'
-    Path("d.toml").write_text(table + 'kind = "binary"\neffect = 1.0\n')
+    predictor = '[[predictors]]\nname = "arm"\nlevel = "cluster"\nkind = "binary"\neffect = 1.0\n'
+    Path("d.toml").write_text(f"seed = 4\nicc = 0.3\n[clusters]\nsizes = [3, 4, 5]\n{predictor}")
     assert call("generate", "--name", "b", "--from", "d.toml").exit_code == 0
     assert Path("cases/a/data.parquet").read_bytes() == Path("cases/b/data.parquet").read_bytes()
     assert list(pd.read_parquet("cases/a/data.parquet").groupby("cluster", observed=True).size()) == [3, 4, 5]
