@@ -23,7 +23,7 @@ help:
 
 # Exit 1 says that engines disagree, which is what a report is for; that one was written tells it from a crash.
 report: setup
-	@touch $(VENV)/started
+	@touch -d '1 second ago' $(VENV)/started
 	@$(BIN)/lmmbridge run --report reports || \
 		{ test $$? -eq 1 && find reports -type f -newer $(VENV)/started | grep -q .; }
 

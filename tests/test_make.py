@@ -174,6 +174,7 @@ def test_report_shows_disagreement_and_succeeds(machine: Machine) -> None:
     assert crash[0] != 0
     (machine.checkout / "reports").mkdir()
     (machine.checkout / "reports" / "old.md").write_text("")
+    os.utime(machine.checkout / "reports" / "old.md", (0, 0))
     assert machine.run("make", "report", FAIL=".venv/bin/lmmbridge")[0] != 0
     writes = "#!/bin/sh\nmkdir -p reports; echo >reports/new.md; exit ${CODE:-0}\n"
     (machine.checkout / ".venv/bin/lmmbridge").write_text(writes)
