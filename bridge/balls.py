@@ -43,19 +43,20 @@ def precision(bits: int) -> Iterator[None]:
         ctx.prec = before
 
 
-def widest(model: Model) -> int:
-    """Random effects in the largest unit."""
+def widths(model: Model) -> np.ndarray:
+    """Random effects in each unit: (units,) ints."""
     units = components(model)
     counts = np.zeros(int(units.max(initial=0)) + 1, dtype=int)
     for term in model.random:
         first = np.unique(term.index, return_index=True)[1]
         np.add.at(counts, units[first], term.Z.shape[1])
-    return int(np.max(counts, initial=0))
+    return counts
 
 
 def within_reach(model: Model) -> bool:
-    """Whether the largest unit is small enough, and units are few enough."""
-    return widest(model) <= LARGEST and int(components(model).max(initial=0)) < 20_000
+    """Whether every unit is small enough, and units are few enough."""
+    counts = widths(model)
+    return bool(np.max(counts, initial=0) <= LARGEST and len(counts) <= 20_000)
 
 
 def exact(columns: Matrix) -> arb_mat:
