@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, get_args
 
-from bridge.compare import Judgement, Verdict
 from bridge.errors import BridgeError, ModelError
 from bridge.fit import Method, Profile
+from bridge.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

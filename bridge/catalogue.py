@@ -17,7 +17,7 @@ from bridge.agreement import Agreement, refuse
 from bridge.errors import UnavailableError
 from bridge.fit import Fit, Method, Profile
 from bridge.grammar import Name
-from bridge.record import Foreseen, Records
+from bridge.record import Records
 from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute
 from bridge.store import Key, Store
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bridge.engines.engine import Engine
     from bridge.model import Model
     from bridge.reference import Reference
+    from bridge.spec import KnownDifference
     from bridge.verdict import Judgement
 
 Where = tuple[str, Method]
@@ -54,7 +55,7 @@ class Entry:
     expect : mapping of method to str
     limit : float
         Seconds per fit.
-    known : tuple of Foreseen
+    known : tuple of KnownDifference
     tags : tuple of str
         With the family.
     """
@@ -68,7 +69,7 @@ class Entry:
     missing: Literal["omit", "pass"] = "omit"
     expect: Mapping[str, str] = field(default_factory=dict)
     limit: float = LIMIT
-    known: tuple[Foreseen, ...] = ()
+    known: tuple[KnownDifference, ...] = ()
     tags: tuple[str, ...] = ()
 
     @classmethod
@@ -87,7 +88,7 @@ class Entry:
             missing=spec.missing,
             expect={method: case.expect(method) for method in spec.methods},
             limit=limit or spec.time_limit or LIMIT,
-            known=tuple(Foreseen.of(known) for known in spec.known_difference),
+            known=spec.known_difference,
             tags=(*spec.tags, spec.family),
         )
 
@@ -248,7 +249,7 @@ class Referee:
     def _fresh(
         self, entry: Entry, method: Method, fits: Sequence[Fit], expect: str
     ) -> tuple[list[Judgement], list[str]]:
-        from bridge.compare import judge
+        from bridge.judge import judge
 
         problems = entry.problems()
         refuse(entry.name, problems, expect)

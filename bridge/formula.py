@@ -274,8 +274,8 @@ class _Expander:
         for factor in factors:
             if factors.count(factor) > 1:
                 self.fail(factor, f"{factor.text} is crossed with itself; name it once")
-        # lme4 deparses: a lone symbol has no backticks, a call has
-        return (tree.text if isinstance(tree, Name) else deparse(tree)), factors
+        # lme4 deparses: a lone symbol has no backticks, a call has. c:(b:a) as c:b:a, its newer spelling.
+        return (tree.text if isinstance(tree, Name) else ":".join(map(deparse, factors))), factors
 
     def crossed(self, tree: Expr) -> list[Name]:
         match tree:
@@ -301,14 +301,13 @@ def _separate(part: Part) -> list[Part]:
 
 
 def _nested(tree: Expr) -> list[Expr]:
-    """``a/b/c`` as lme4's ``expandSlash``: ``c:(b:a)``, ``b:a``, ``a``."""
+    """``a/b/c`` as lme4 expands it: ``c:b:a``, ``b:a``, ``a``."""
     if isinstance(tree, Group) and isinstance(tree.inner, Binary | Name):
         return _nested(tree.inner) if _has_slash(tree.inner) else [tree.inner]
     if not (isinstance(tree, Binary) and tree.op == "/"):
         return [tree]
     outer = _nested(tree.left)
-    first = outer[0] if isinstance(outer[0], Name) else Group(outer[0], outer[0].at)
-    return [Binary(":", tree.right, first, tree.at), *outer]
+    return [Binary(":", tree.right, outer[0], tree.at), *outer]
 
 
 def _has_slash(tree: Expr) -> bool:

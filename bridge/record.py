@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,8 +17,7 @@ from bridge.fit import Fit, Method
 if TYPE_CHECKING:
     from bridge.model import Model
     from bridge.reference import Reference
-    from bridge.spec import KnownDifference
-    from bridge.verdict import Judgement
+    from bridge.verdict import Judgement, Known
 
 _OPTIMUM = (
     "grammar.py",
@@ -31,29 +30,8 @@ _OPTIMUM = (
 )
 _VERDICT = (
     *_OPTIMUM, "identification.py", "audit.py", "extended.py", "tolerance.py", "tolerance.toml",
-    "comparison.py", "verdict.py", "compare.py", "catalogue.py", "record.py", "engines/__init__.py",
+    "comparison.py", "verdict.py", "judge.py", "catalogue.py", "record.py", "engines/__init__.py",
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Foreseen:
-    """A known difference of a case, as `judge` asks for it."""
-
-    engine: str
-    verdicts: list[str]
-    reason: str
-    source: KnownDifference
-
-    @classmethod
-    def of(cls, known: KnownDifference) -> Foreseen:
-        """From case.toml's entry."""
-        return cls(known.engine, list(known.verdicts), known.reason, known)
-
-    def matches(self, engine: str, method: str, profile: str, versions: Mapping[str, str]) -> bool:
-        """Whether it speaks of a fit by this engine, method, profile and versions."""
-        said = self.source
-        mine = engine == said.engine and method in said.methods and profile in said.profile
-        return mine and said.applies(versions)
 
 
 class Records:
@@ -111,7 +89,7 @@ class Records:
         }
 
     def judgements(
-        self, name: Mapping[str, str], fits: Sequence[Fit], expect: str, known: Sequence[Foreseen]
+        self, name: Mapping[str, str], fits: Sequence[Fit], expect: str, known: Sequence[Known]
     ) -> tuple[list[Judgement], list[str]] | None:
         """Judgements of exactly these fits and their notes, None if they are to be made."""
         text = self._read(self._judged(name, fits, expect, known))
@@ -122,7 +100,7 @@ class Records:
         name: Mapping[str, str],
         fits: Sequence[Fit],
         expect: str,
-        known: Sequence[Foreseen],
+        known: Sequence[Known],
         judgements: Sequence[Judgement],
         notes: Sequence[str],
     ) -> None:
@@ -131,7 +109,7 @@ class Records:
         self._write(self._judged(name, fits, expect, known), json.dumps(record))
 
     def _judged(
-        self, name: Mapping[str, str], fits: Sequence[Fit], expect: str, known: Sequence[Foreseen]
+        self, name: Mapping[str, str], fits: Sequence[Fit], expect: str, known: Sequence[Known]
     ) -> Path:
         places = [self._root("reference") / value for key, value in name.items() if key.startswith("place")]
         said = [
@@ -192,7 +170,7 @@ def _digest(said: Any) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _flat(judgement: Judgement, known: Sequence[Foreseen]) -> dict[str, Any]:
+def _flat(judgement: Judgement, known: Sequence[Known]) -> dict[str, Any]:
     mine = next((i for i, entry in enumerate(known) if entry is judgement.known), None)
     names = ("case", "verdict", "reason", "gap", "claim", "expected", "surprise")
     plain = {name: getattr(judgement, name) for name in names}
@@ -200,7 +178,7 @@ def _flat(judgement: Judgement, known: Sequence[Foreseen]) -> dict[str, Any]:
 
 
 def _revive(
-    record: Mapping[str, Any], fits: Sequence[Fit], known: Sequence[Foreseen]
+    record: Mapping[str, Any], fits: Sequence[Fit], known: Sequence[Known]
 ) -> tuple[list[Judgement], list[str]]:
     from bridge.comparison import Comparison
     from bridge.verdict import Judgement, Verdict

@@ -11,13 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from bridge.fit import Method, Profile
 from bridge.generate import Design
+from bridge.verdict import Verdict
 
 SCHEMA = "lmmbridge/1"
 Expect = Literal["ok", "singular", "unidentified", "refused"]
-Verdict = Literal[
-    "UNAVAILABLE", "UNSUPPORTED", "CRASHED", "TIMED_OUT", "REFUSED", "UNIDENTIFIED", "WRONG_COMPUTATION",
-    "MULTIMODAL", "WORSE_OPTIMUM", "AGREE", "AGREE_SINGULAR", "FLAT", "NOT_CONVERGED",
-]  # fmt: skip
 Text = Annotated[str, Field(min_length=1)]
 _RANGE = re.compile(r"\s*([A-Za-z][\w.]*)\s*(<=|>=|==|!=|<|>)\s*(\d[\w.+-]*)\s*")
 
@@ -34,7 +31,7 @@ class KnownDifference(_Part):
     engine : str
     profile, methods : tuple of str
         Those it holds for; ``"*"`` in the file means all.
-    verdicts : tuple of str
+    verdicts : tuple of Verdict
         Any of these is what is expected.
     versions : str
         Such as ``lme4 < 1.1-35`` or ``R >= 4.2, lme4 == 1.1-31`` (all must hold); empty: any version.
@@ -56,6 +53,15 @@ class KnownDifference(_Part):
     @classmethod
     def _star(cls, value: Any, info: ValidationInfo) -> Any:
         return cls.model_fields[str(info.field_name)].default if value == "*" else value
+
+    @field_validator("verdicts")
+    @classmethod
+    def _of_the_engine(cls, value: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        if Verdict.REFERENCE_WRONG in value:
+            raise ValueError(
+                "REFERENCE_WRONG is the referee's own fault, no case can expect it; leave it out"
+            )
+        return value
 
     @field_validator("versions")
     @classmethod

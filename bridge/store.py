@@ -190,11 +190,19 @@ def _closure(module: str) -> Iterator[Path]:
             continue
         seen.add(name)
         yield path
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Import):
-                queue += [alias.name for alias in node.names if alias.name.startswith("bridge.")]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bridge":
-                queue += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        queue += _imports(path)
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """Modules of `bridge` that a file imports, anywhere in its text."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("bridge.")]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bridge":
+            found += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(found)
 
 
 def _file(module: str) -> Path | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from bridge.comparison import Comparison
 from bridge.fit import Fit
+
+if TYPE_CHECKING:
+    from bridge.comparison import Comparison
 
 
 class Verdict(StrEnum):
@@ -47,9 +49,15 @@ Claim = Literal["ok", "warned", "not converged", "none"]
 class Known(Protocol):
     """What a case says beforehand of an engine's disagreement."""
 
-    engine: str
-    verdicts: list[str]
-    reason: str
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        """Any of these is what is expected."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        ...
 
     def matches(self, engine: str, method: str, profile: str, versions: Mapping[str, str]) -> bool:
         """Whether it speaks of this fit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass, field
 from functools import cache
@@ -250,7 +251,7 @@ def _parsed(output: str) -> dict[str, Answer]:
             answer = found[rest[0]] = Answer()
         elif kind == "term":
             levels, names = next(lines).split("\t")[1:], next(lines).split("\t")[1:]
-            answer.terms.append(Term(rest[0], tuple(names), tuple(levels), np.empty(0)))
+            answer.terms.append(Term(re.sub(r"[()]", "", rest[0]), tuple(names), tuple(levels), np.empty(0)))
         else:
             names = next(lines).split("\t")[1:]
             values = np.array([float(v) for v in next(lines).split("\t")[1:]])

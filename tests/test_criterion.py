@@ -76,7 +76,7 @@ def test_beta_phi_and_blups_equal_the_definition(name: str) -> None:
     truth = naive.evaluate(model, "REML", psi, sigma2)
     phi = np.array(truth["phi"].tolist(), dtype=float)
     off = criterion.beta(point) - [float(v) for v in truth["beta"]]
-    assert np.all(np.abs(off) <= 1e-12 * np.sqrt(np.diag(phi)))
+    assert np.all(np.abs(off) <= 1e-11 * np.sqrt(np.diag(phi)))
     se = np.sqrt(np.diag(phi))
     assert np.all(np.abs(criterion.phi(point, sigma2) - phi) <= 1e-11 * np.outer(se, se))
     for ours, theirs in zip(criterion.blups(point), truth["blups"], strict=True):

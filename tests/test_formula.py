@@ -67,8 +67,8 @@ def test_expansion(right: str, terms: str) -> None:
     ("right", "bars"),
     [
         # by lme4 1.1-31's findbars
-        ("(1 | a/b/c)", ["1 | c:(b:a)", "1 | b:a", "1 | a"]),
-        ("(1 | a:b/c)", ["1 | c:(a:b)", "1 | a:b"]),
+        ("(1 | a/b/c)", ["1 | c:b:a", "1 | b:a", "1 | a"]),
+        ("(1 | a:b/c)", ["1 | c:a:b", "1 | a:b"]),
         ("(x || a/b)", ["1 | b:a", "1 | a", "0 + x | b:a", "0 + x | a"]),
         ("(x*z || g)", ["1 | g", "0 + x | g", "0 + z | g", "0 + x:z | g"]),
         ("(0 + x + z || g)", ["0 + x | g", "0 + z | g"]),

@@ -168,18 +168,11 @@ def test_unusable_python_is_said(machine: Machine, fail: str, words: str) -> Non
 
 
 def test_report_shows_disagreement_and_succeeds(machine: Machine) -> None:
-    """`make report` would fail where engines disagree, or hide a crash that wrote no report."""
+    """`make report` would fail where engines disagree, or hide a run that crashed."""
     crash = machine.run("make", "report", FAIL=".venv/bin/lmmbridge")
-    assert "python run --report reports" in crash[2]
     assert crash[0] != 0
-    (machine.checkout / "reports").mkdir()
-    (machine.checkout / "reports" / "old.md").write_text("")
-    os.utime(machine.checkout / "reports" / "old.md", (0, 0))
-    assert machine.run("make", "report", FAIL=".venv/bin/lmmbridge")[0] != 0
-    writes = "#!/bin/sh\nmkdir -p reports; echo >reports/new.md; exit ${CODE:-0}\n"
-    (machine.checkout / ".venv/bin/lmmbridge").write_text(writes)
-    assert [machine.run("make", "report", CODE=code)[0] for code in "01"] == [0, 0]
-    assert machine.run("make", "report", CODE="2")[0] != 0
+    assert "python run --report reports --exit-zero" in crash[2]
+    assert machine.run("make", "report")[0] == 0
 
 
 def test_nothing_missing_installs_nothing(machine: Machine) -> None:

@@ -31,7 +31,7 @@ def test_tight_is_never_looser_than_default() -> None:
 
 
 def test_an_engine_comes_before_its_family_before_anyone() -> None:
-    """glmmTMB has its own beta, statsmodels its own G, the rest is anyone's."""
+    """The engine glmmTMB has its own beta, statsmodels its own G, the rest is anyone's."""
     own = table()
     assert lookup("beta", "glmmTMB", "R", "default") is own["glmmTMB"]["default"]["beta"]
     assert lookup("G", "glmmTMB", "R", "default") is own["any"]["default"]["G"]

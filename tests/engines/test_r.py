@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -299,7 +300,7 @@ def test_warnings_are_carried(frame):
     """A warning is printed and gone: the fit would count as silent."""
     deficient = frame.assign(x2=frame.x * 2)
     fit = GlmmTMB().fit(build("y ~ x + x2 + (1 | g)", deficient), "ML", "default")
-    assert any("rank deficient" in message for message in fit.messages)
+    assert any(re.search("rank.deficient", message) for message in fit.messages)
 
 
 @needs_r

@@ -1,4 +1,4 @@
-"""Compare: an audited answer and the reference -> a verdict with its reason."""
+"""Judge: an audited answer and the reference -> a verdict with its reason."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from bridge.fit import Fit
 from bridge.model import Model
 from bridge.reference import Reference, descend, hessian, optimum
 from bridge.verdict import Claim, Judgement, Known, Verdict
-
-__all__ = ["Comparison", "Judgement", "Known", "Verdict", "advice", "claim", "judge"]
 
 
 def judge(
@@ -53,7 +51,7 @@ def judge(
         good = outcome.verdict == Verdict.REFUSED or outcome.verdict.neutral
     surprise = ""
     if mine is not None and not outcome.verdict.neutral:
-        if outcome.verdict.value not in mine.verdicts:
+        if outcome.verdict not in mine.verdicts:
             surprise = (
                 f"a known difference is gone: expected {' or '.join(mine.verdicts)} ({mine.reason}), "
                 f"got {outcome.verdict}; remove or narrow the entry in case.toml"

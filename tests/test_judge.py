@@ -11,8 +11,8 @@ import pytest
 
 from bridge import engines
 from bridge.case import Case
-from bridge.compare import judge
 from bridge.fit import Fit, Row
+from bridge.judge import judge
 from bridge.model import Model
 from bridge.reference import Reference
 from bridge.resources import find
