@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge import extended
+from bridge import balls, sums
 from bridge.criterion import Criterion, Factors, Point
 from bridge.engines.engine import Engine
 from bridge.fit import Fit, Row
@@ -226,10 +226,11 @@ def gap(criterion: Criterion, answer: Answer, found: Audit, best: Optimum, bound
     """
     difference = found.value - best.value
     model = criterion.structure.model
-    if abs(difference) > 10 * (found.bound + bound) or not extended.within_reach(model):
+    if abs(difference) > 10 * (found.bound + bound) or not sums.within_reach(model):
         return difference
-    ours = extended.criterion(model, criterion.method, answer.psi, answer.sigma2)
-    return float(ours - extended.criterion(model, criterion.method, best.psi, best.sigma2))
+    exact = sums.Sums.of(criterion.structure)
+    ours = balls.unprofiled(exact, criterion.method, answer.psi, answer.sigma2)
+    return float(ours - balls.unprofiled(exact, criterion.method, best.psi, best.sigma2))
 
 
 def _fixed_checks(criterion: Criterion, answer: Answer, point: Point, phi_error: Vector) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""Balls: the criterion, its gradient and Hessian in ball arithmetic, from the exact stored doubles.
+"""Balls: the criterion, its gradient and Hessian in ball arithmetic, at a covariance or over a box of them.
 
 With V0 = I + Z Psi Z' (Psi relative to sigma2), per unit C = Z'Z, B = Z'[X y], M = (I + C Psi)^-1:
 T = Z'V0^-1 Z = M C, U = Z'V0^-1 [X y] = M B, W = [X y]'V0^-1 [X y] = D - sum B'Psi M B, and
@@ -8,229 +8,16 @@ nu = n - rho p. Only small matrices appear, no square root of Psi, and units wit
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bridge.fit import Method
-from bridge.model import Matrix, Model
-from bridge.structure import Structure, components
+from bridge.model import Matrix
+from bridge.sums import Cell, Sums, exact, identity, inward, precision
 
 if TYPE_CHECKING:
     from flint import arb, arb_mat
-
-BITS = 256
-"""Working precision where nothing else is asked for: 77 digits."""
-LARGEST = 400
-"""Random effects in one unit beyond which ball arithmetic takes too long (an inverse at 300: 1.3 s)."""
-POOLED = 48
-"""Size q (p + 1) of a unit's B up to which like units are summed as outer products."""
-
-
-@contextmanager
-def precision(bits: int) -> Iterator[None]:
-    """flint's working precision set, and put back as it was."""
-    from flint import ctx
-
-    before, ctx.prec = ctx.prec, bits
-    try:
-        yield
-    finally:
-        ctx.prec = before
-
-
-def widths(model: Model) -> np.ndarray:
-    """Random effects in each unit: (units,) ints."""
-    units = components(model)
-    counts = np.zeros(int(units.max(initial=0)) + 1, dtype=int)
-    for term in model.random:
-        first = np.unique(term.index, return_index=True)[1]
-        np.add.at(counts, units[first], term.Z.shape[1])
-    return counts
-
-
-def within_reach(model: Model) -> bool:
-    """Whether every unit is small enough, and units are few enough."""
-    counts = widths(model)
-    return bool(np.max(counts, initial=0) <= LARGEST and len(counts) <= 20_000)
-
-
-def exact(columns: Matrix) -> arb_mat:
-    """The doubles of a matrix as they are stored."""
-    from flint import arb_mat
-
-    return arb_mat(*columns.shape, np.asarray(columns, float).ravel().tolist())
-
-
-def identity(k: int) -> arb_mat:
-    """I of size k."""
-    from flint import arb_mat
-
-    return arb_mat(k, k, [int(i == j) for i in range(k) for j in range(k)])
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Cell:
-    """Units with the same Z, and so the same C.
-
-    Attributes
-    ----------
-    blocks : tuple of int
-        The random term of each block of columns.
-    offsets : tuple of int
-        First column of each block; one more than blocks.
-    levels : tuple of tuple of int
-        Per unit, the level that each block stands for.
-    C : (q, q) arb_mat
-    B : tuple of (q, p + 1) arb_mat
-        Per unit.
-    pooled : (q * q, (p + 1) * (p + 1)) arb_mat or None
-        ``sum_j B_j[r, a] B_j[s, b]`` at ((r, s), (a, b)); None where the units are few or large.
-    """
-
-    blocks: tuple[int, ...]
-    offsets: tuple[int, ...]
-    levels: tuple[tuple[int, ...], ...]
-    C: arb_mat
-    B: tuple[arb_mat, ...]
-    pooled: arb_mat | None
-
-    def spread(self, psi: Sequence[arb_mat]) -> arb_mat:
-        """Block-diagonal Psi of one unit."""
-        from flint import arb_mat
-
-        q = self.offsets[-1]
-        out: list[arb | int] = [0] * (q * q)
-        for b, t in enumerate(self.blocks):
-            at, k = self.offsets[b], psi[t].nrows()
-            for i in range(k):
-                out[(at + i) * q + at : (at + i) * q + at + k] = [psi[t][i, j] for j in range(k)]
-        return arb_mat(q, q, out)
-
-    def of(self, term: int) -> list[int]:
-        """First columns of a term's blocks."""
-        return [self.offsets[b] for b, t in enumerate(self.blocks) if t == term]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sums:
-    """All that the criterion needs of the data, in the Structure's centred, scaled coordinates.
-
-    Attributes
-    ----------
-    structure : Structure
-    bits : int
-        Precision at which the sums were made.
-    D : (p + 1, p + 1) arb_mat
-    cells : tuple of Cell
-    """
-
-    structure: Structure
-    bits: int
-    D: arb_mat
-    cells: tuple[Cell, ...]
-
-    @classmethod
-    def of(cls, structure: Structure, bits: int = BITS) -> Sums:
-        """From the exact values of the doubles; rows are moved before they are multiplied."""
-        from flint import arb_mat
-
-        model = structure.model
-        with precision(bits):
-            width = model.p + 1
-            rows = exact(np.column_stack([model.X, model.y])) * moves(structure)
-            flat = rows.entries()
-            cells = []
-            for (blocks, _), units in _alike(model).items():
-                levels, Z = units[0][0], units[0][2]
-                offsets = tuple(np.cumsum([0, *(model.random[t].Z.shape[1] for t in blocks)]).tolist())
-                shell = Cell(blocks, offsets, (levels,), arb_mat(0, 0), (), None)
-                Zt = (exact(Z) * shell.spread([exact(c.T) for c in structure.terms])).transpose()
-                B = []
-                for _, members, _ in units:
-                    picked = [v for i in members.tolist() for v in flat[i * width : (i + 1) * width]]
-                    B.append(Zt * arb_mat(len(members), width, picked))
-                C = Zt * Zt.transpose()
-                everyone = tuple(unit[0] for unit in units)
-                cells.append(Cell(blocks, offsets, everyone, C, tuple(B), _pool(B)))
-            return cls(structure, bits, rows.transpose() * rows, tuple(cells))
-
-    @property
-    def p(self) -> int:
-        """Fixed effects."""
-        return self.structure.model.p
-
-    def nu(self, method: Method) -> int:
-        """Degrees of freedom of sigma2."""
-        return self.structure.model.n - (self.p if method == "REML" else 0)
-
-
-def moves(structure: Structure) -> arb_mat:
-    """The change of columns: ``[X y] @ moves`` is centred and scaled."""
-    p = structure.model.p
-    change = exact(np.zeros((p + 1, p + 1)))
-    for i in range(p):
-        for j in range(p):
-            change[i, j] = float(structure.fixed.T[i, j])
-    change[p, p] = structure.unit
-    if structure.intercept is not None:
-        change[structure.intercept, p] = -structure.origin * structure.unit
-    return change
-
-
-def _alike(
-    model: Model,
-) -> Mapping[tuple[tuple[int, ...], bytes], list[tuple[tuple[int, ...], np.ndarray, Matrix]]]:
-    """Units by the content of Z: per unit its levels, its rows in a canonical order, and Z spread."""
-    found: dict[tuple[tuple[int, ...], bytes], list[tuple[tuple[int, ...], np.ndarray, Matrix]]]
-    found = defaultdict(list)
-    if not model.random:
-        return found
-    units = components(model)
-    order = np.argsort(units, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(units[order])) + 1):
-        parts = []
-        for t, term in enumerate(model.random):
-            here, Z = term.index[rows], term.Z[rows] + 0.0
-            if here[0] == here[-1] and np.all(here == here[0]):
-                parts.append((t, b"", int(here[0]), Z))
-                continue
-            for level in np.unique(here).tolist():
-                columns = np.where((here == level)[:, None], Z, 0.0)
-                parts.append((t, np.sort(columns, axis=0).tobytes(), level, columns))
-        parts.sort(key=lambda part: part[:3])
-        Z = np.column_stack([part[3] for part in parts])
-        canonical = np.lexsort(Z.T)
-        Z = np.ascontiguousarray(Z[canonical])
-        blocks = tuple(part[0] for part in parts)
-        found[blocks, Z.tobytes()].append((tuple(part[2] for part in parts), rows[canonical], Z))
-    return found
-
-
-def _pool(B: Sequence[arb_mat]) -> arb_mat | None:
-    from flint import arb_mat
-
-    q, width = B[0].nrows(), B[0].ncols()
-    size = q * width
-    if size > POOLED or (len(B) == 1 and q > 1):
-        return None
-    stacked = arb_mat(len(B), size, [v for b in B for v in b.entries()])
-    flat = (stacked.transpose() * stacked).entries()
-    return arb_mat(
-        q * q,
-        width * width,
-        [
-            flat[(r * width + a) * size + s * width + b]
-            for r in range(q)
-            for s in range(q)
-            for a in range(width)
-            for b in range(width)
-        ],
-    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -272,7 +59,7 @@ class Point:
 
     @property
     def weight(self) -> int:
-        """rho - nu: what log|W_xx| is multiplied by, beside nu log|W|."""
+        """Rho - nu: what log|W_xx| is multiplied by, beside nu log|W|."""
         return (1 if self.method == "REML" else 0) - self.sums.nu(self.method)
 
     def log_V(self) -> arb:
@@ -286,20 +73,18 @@ class Point:
 
     def volume(self) -> arb:
         """log|V0| + rho log|W_xx|, X in the user's coding."""
-        from flint import arb
-
         total = self.log_V()
         if self.method == "REML" and self.sums.p:
             T = exact(self.sums.structure.fixed.T)
             total -= self.phi.det().log() + 2 * abs(T.det()).log()
-        return total if self.sums.p or self.sums.cells else arb(total)
+        return total
 
     def value(self) -> arb:
         """Profiled criterion, deviance scale, the user's units."""
         return self.volume() + remainder(self.sums, self.method, self.r2)
 
     def gradient(self, first: Sequence[tuple[int, arb_mat]]) -> list[arb]:
-        """df along each (term, dPsi)."""
+        """Df along each (term, dPsi)."""
         return [(self.gamma[t] * d).trace() for t, d in first]
 
     def hessian(
@@ -410,16 +195,20 @@ def _solve(cell: Cell, psi: arb_mat) -> tuple[_Solved, arb_mat]:
         both = arb_mat(
             q * q,
             q * q,
-            [flat[r * q + u] * flat[s * q + v] for r in range(q) for s in range(q) for u in range(q) for v in range(q)],
+            [
+                flat[r * q + u] * flat[s * q + v]
+                for r in range(q)
+                for s in range(q)
+                for u in range(q)
+                for v in range(q)
+            ],
         )
         K = arb_mat(1, q * q, (psi * M).entries()) * cell.pooled
         return _Solved(M * cell.C, M, both * cell.pooled, ()), arb_mat(width, width, K.entries())
     right = [cell.C.tolist(), *(b.tolist() for b in cell.B)]
     wide = A.solve(arb_mat([[v for part in right for v in part[i]] for i in range(q)])).tolist()
     T = arb_mat([row[:q] for row in wide])
-    U = tuple(
-        arb_mat([row[q + j * width : q + (j + 1) * width] for row in wide]) for j in range(len(cell.B))
-    )
+    U = tuple(arb_mat([row[q + j * width : q + (j + 1) * width] for row in wide]) for j in range(len(cell.B)))
     inner = arb_mat(width, width)
     for b, u in zip(cell.B, U, strict=True):
         inner = inner + b.transpose() * (psi * u)
@@ -530,21 +319,6 @@ def remainder(sums: Sums, method: Method, r2: arb) -> arb:
 
     nu = sums.nu(method)
     return nu * (1 + (2 * arb.pi() * r2 / nu / arb(sums.structure.unit) ** 2).log())
-
-
-def inward(structure: Structure, psi: Sequence[arb_mat]) -> tuple[arb_mat, ...]:
-    """Relative covariances of the user's random effects -> the Structure's coordinates."""
-    out = []
-    for coordinates, G in zip(structure.terms, psi, strict=True):
-        back = exact(coordinates.T).inv()
-        out.append(back * G * back.transpose())
-    return tuple(out)
-
-
-def outward(structure: Structure, psi: Sequence[arb_mat]) -> tuple[arb_mat, ...]:
-    """Inverse of `inward`."""
-    moved = [exact(c.T) for c in structure.terms]
-    return tuple(T * G * T.transpose() for T, G in zip(moved, psi, strict=True))
 
 
 def unprofiled(sums: Sums, method: Method, psi: Sequence[Matrix], sigma2: float) -> arb:

@@ -1,4 +1,4 @@
-"""Branch: interval branch and bound, which proves an optimum global where one variance is the only parameter.
+"""Branch: interval branch and bound, which proves an optimum global where there is one variance.
 
 Over t = Psi in [0, inf). [0, T] is cut into intervals; each is excluded because the derivative has a
 sign on it, or because the mean-value form of the criterion lies above the optimum, or because the
@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.balls import Sums, corner, evaluate, exact, precision, remainder
+from bridge.balls import corner, evaluate, remainder
 from bridge.fit import Method
 from bridge.model import Model
+from bridge.sums import Sums, exact, precision
 
 if TYPE_CHECKING:
     from flint import arb, arb_mat
 
 INTERVALS = 5_000
 """Evaluations after which the search gives up."""
-WORK = 2_000_000
+WORK = 500_000
 """Evaluations times cells of the data, likewise."""
 GROWTH = 60
 """Times that T is multiplied by 16 to find where the tail lies above the optimum."""
@@ -171,7 +172,7 @@ def _scalar(t: arb) -> arb_mat:
 
 
 def residual(sums: Sums) -> arb | None:
-    """Residual sum of squares of y on X and Z, in the Structure's unit; None if X is not certainly regular."""
+    """Residual sum of squares of y on X and Z, the Structure's unit; None if X is not surely regular."""
     from flint import arb_mat
 
     model, width = sums.structure.model, sums.p + 1

@@ -94,6 +94,12 @@ class Row:
     term: str
     number: Number
 
+    @property
+    def label(self) -> str:
+        """For messages."""
+        parts = [self.effect, self.group or "", "/".join(self.level or ()), self.term]
+        return " ".join(part for part in parts if part)
+
 
 @dataclass(frozen=True, slots=True)
 class Local:
@@ -246,7 +252,9 @@ def write(path: str | os.PathLike[str], certificates: Iterable[Certificate]) -> 
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written: {error.strerror}; free space or change its rights") from error
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror}; free space or change its rights"
+        ) from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Certificate, ...]:

@@ -127,7 +127,9 @@ class Chart:
         return tuple(out)
 
 
-def chart(psi: Sequence[Matrix], floors: Sequence[float], ranks: Sequence[int] | None = None) -> tuple[Chart, list[float]]:
+def chart(
+    psi: Sequence[Matrix], floors: Sequence[float], ranks: Sequence[int] | None = None
+) -> tuple[Chart, list[float]]:
     """A chart around relative covariances in float64, and their parameters.
 
     Parameters

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.balls import Point, Sums, evaluate, exact, identity
+from bridge.balls import Point, evaluate
 from bridge.chart import Chart, chart
 from bridge.fit import Method
 from bridge.model import Matrix
+from bridge.sums import Sums, exact, identity
 
 if TYPE_CHECKING:
     from flint import arb, arb_mat
@@ -128,7 +129,7 @@ def enclosed(
             continue
         A = N.transpose() * point.gamma[t] * N
         if not definite(A):
-            values, vectors = np.linalg.eigh(floats(A))
+            vectors = np.linalg.eigh(floats(A))[1]
             v = exact(vectors[:, :1])
             if (v.transpose() * A * v)[0, 0] < 0:
                 return because("more variance lowers the criterion", (t, floats(N * v)[:, 0]))
@@ -193,9 +194,7 @@ def _at(sums: Sums, method: Method, where: Chart, x: Sequence[arb]) -> tuple[arb
     return arb_mat(len(first), 1, point.gradient(first)), point.hessian(first, where.second()), point
 
 
-def _newton(
-    sums: Sums, method: Method, where: Chart, x: list[arb]
-) -> tuple[list[arb], arb_mat, list[arb]]:
+def _newton(sums: Sums, method: Method, where: Chart, x: list[arb]) -> tuple[list[arb], arb_mat, list[arb]]:
     """Middle, an approximate inverse Hessian, and the step that is still left there."""
     from flint import arb_mat
 
@@ -228,7 +227,7 @@ def _scales(where: Chart, x: Sequence[arb]) -> list[arb]:
         count = len(term.entries)
         if count:
             own = x[start : start + count]
-            out += [max(abs(v) for v in own).mid() + 2 ** -200] * count
+            out += [max(abs(v) for v in own).mid() + 2**-200] * count
         start += count
     return out
 

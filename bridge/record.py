@@ -29,7 +29,7 @@ _OPTIMUM = (
     "reference.py",
 )
 _VERDICT = (
-    *_OPTIMUM, "identification.py", "audit.py", "extended.py", "tolerance.py", "tolerance.toml",
+    *_OPTIMUM, "identification.py", "audit.py", "sums.py", "balls.py", "tolerance.py", "tolerance.toml",
     "comparison.py", "verdict.py", "judge.py", "catalogue.py", "record.py", "engines/__init__.py",
 )  # fmt: skip
 
