@@ -38,6 +38,21 @@ SETTINGS = {
 }
 
 
+def _environment() -> dict[str, str]:
+    """The environment of this process, but with the loader's path that it was started with.
+
+    R, once started in a process (a notebook with rpy2), puts the system's libraries before Python's
+    own there: another Python started so may not load its own modules.
+    """
+    found = {**os.environ, **SETTINGS}
+    if "R_SESSION_TMPDIR" in found and found.pop("LD_LIBRARY_PATH", None) is not None:
+        with suppress(OSError):
+            first = Path("/proc/self/environ").read_bytes().split(b"\0")
+            given = [entry for entry in first if entry.startswith(b"LD_LIBRARY_PATH=")]
+            found |= dict(os.fsdecode(entry).split("=", 1) for entry in given)
+    return found
+
+
 class Process:
     """``python -m bridge.worker`` with a pipe to it and a file that takes its stdout and stderr.
 
@@ -59,7 +74,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env={**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(self._path(python))},
+                env={**_environment(), "PYTHONPATH": os.pathsep.join(self._path(python))},
                 start_new_session=True,
             )
 

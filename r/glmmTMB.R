@@ -16,22 +16,19 @@ fit_glmmTMB <- function(data, formula, method = c("REML", "ML"), profile = c("de
     warning("no standard errors: ", conditionMessage(e), call. = FALSE)
     NA_real_
   })
-  rows <- rbind(
-    tidy_fixed(beta, sqrt(variance)),
-    tidy_residual(sigma(fit))
-  )
+  rows <- list(tidy_fixed(beta, sqrt(variance)), tidy_residual(sigma(fit)))
   terms <- names(fit$modelInfo$reTrms$cond$cnms) # VarCorr calls a group's second term g.1
   if (length(terms)) {
     G <- lapply(unname(unclass(glmmTMB::VarCorr(fit)$cond)), estimated)
     b <- glmmTMB::ranef(fit, condVar = FALSE)$cond
-    rows <- rbind(rows, do.call(rbind, Map(tidy_covariance, terms, G)), do.call(rbind, Map(tidy_levels, names(b), b)))
+    rows <- c(rows, Map(tidy_covariance, terms, G), Map(tidy_levels, names(b), b))
   }
   facts <- list(
     loglik = as.numeric(logLik(fit)), # NA where the Hessian is not positive definite
     sigma = sigma(fit), n = nobs(fit), seconds = seconds,
     converged = fit$fit$convergence == 0 && isTRUE(fit$sdr$pdHess)
   )
-  list(rows = rows, facts = facts)
+  list(rows = tidy_table(rows), facts = facts)
 }
 
 # glmmTMB turns (x || g) into one term with a diagonal matrix: its zeros are no parameters.

@@ -15,6 +15,6 @@ fit_lm <- function(data, formula, method = c("REML", "ML"), profile = c("default
   ratio <- if (method == "REML") 1 else fit$df.residual / nobs(fit)
   sigma <- sigma(fit) * sqrt(ratio)
   beta <- coef(fit)
-  rows <- rbind(tidy_fixed(beta, sqrt(ratio * diag(vcov(fit)))[names(beta)]), tidy_residual(sigma))
+  rows <- tidy_table(tidy_fixed(beta, sqrt(ratio * diag(vcov(fit)))[names(beta)]), tidy_residual(sigma))
   list(rows = rows, facts = list(loglik = loglik, sigma = sigma, n = nobs(fit), seconds = seconds, converged = NA))
 }

@@ -14,11 +14,11 @@ fit_lme4 <- function(data, formula, method = c("REML", "ML"), profile = c("defau
   G <- unname(unclass(lme4::VarCorr(fit)))
   b <- lme4::ranef(fit, condVar = FALSE)
   conv <- fit@optinfo$conv
-  rows <- rbind(
-    tidy_fixed(lme4::fixef(fit), sqrt(diag(as.matrix(vcov(fit))))),
-    do.call(rbind, Map(tidy_covariance, terms, G)),
+  rows <- tidy_table(
+    tidy_fixed(lme4::fixef(fit), sqrt(diag(as.matrix(vcov(fit, correlation = FALSE))))),
+    Map(tidy_covariance, terms, G),
     tidy_residual(sigma(fit)),
-    do.call(rbind, Map(tidy_levels, names(b), b))
+    Map(tidy_levels, names(b), b)
   )
   facts <- list(
     loglik = as.numeric(logLik(fit)), sigma = sigma(fit), n = nobs(fit), seconds = seconds,

@@ -15,11 +15,11 @@ fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("defau
   seconds <- as.numeric(Sys.time() - started, units = "secs")
 
   # varFix is sigma^2 (X'V^-1X)^-1 under ML too; the factor n/(n-p) is summary()'s alone.
-  rows <- rbind(
+  rows <- tidy_table(
     tidy_fixed(nlme::fixef(fit), sqrt(diag(fit$varFix))),
-    do.call(rbind, lapply(model$terms, nlme_covariance, fit = fit)),
+    lapply(model$terms, nlme_covariance, fit = fit),
     tidy_residual(fit$sigma),
-    do.call(rbind, lapply(model$terms, nlme_levels, fit = fit, data = model$data))
+    lapply(model$terms, nlme_levels, fit = fit, data = model$data)
   )
   # lme() is an error when it has not converged: what it returns, it claims.
   facts <- list(

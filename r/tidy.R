@@ -1,12 +1,22 @@
 # Tables that every engine's file returns, with broom.mixed's columns. Variances, never standard deviations.
 # Source this file before lme4.R, nlme.R, glmmTMB.R or lm.R.
 
+# Some rows of a table, as columns: data frames are made once, by tidy_table(), since each costs as much as a small fit.
 tidy_rows <- function(effect, term, estimate, std_error = NA_real_, group = NA_character_, level = NA_character_) {
   n <- length(estimate)
-  data.frame(
+  columns <- list(
     effect = rep_len(effect, n), group = rep_len(group, n), level = rep_len(level, n), term = rep_len(term, n),
-    estimate = as.numeric(estimate), std_error = rep_len(as.numeric(std_error), n), stringsAsFactors = FALSE
+    estimate = as.numeric(estimate), std_error = rep_len(as.numeric(std_error), n)
   )
+  structure(columns, class = "tidy_rows")
+}
+
+# One data frame of rows, lists of rows, lists of lists ...
+tidy_table <- function(...) {
+  flat <- function(x) if (inherits(x, "tidy_rows")) list(unclass(x)) else do.call(c, lapply(unname(x), flat))
+  parts <- flat(list(...))
+  column <- function(name) unlist(lapply(parts, `[[`, name), use.names = FALSE)
+  list2DF(sapply(names(parts[[1]]), column, simplify = FALSE))
 }
 
 tidy_fixed <- function(beta, std_error) tidy_rows("fixed", names(beta), beta, std_error)
@@ -16,7 +26,7 @@ tidy_covariance <- function(group, G) {
   G <- as.matrix(G)
   names <- colnames(G)
   lower <- lower.tri(G) & !is.na(G)
-  rbind(
+  list(
     tidy_rows("ran_pars", paste0("var__", names), diag(G), group = group),
     tidy_rows("ran_pars", sprintf("cov__%s.%s", names[col(G)[lower]], names[row(G)[lower]]), G[lower], group = group)
   )

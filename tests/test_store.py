@@ -111,9 +111,7 @@ def test_disk_full_leaves_nothing_half_written(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         for method in ("ML", "REML"):
-            with pytest.raises(
-                StoreError, match=r"cannot be written to .*; make room or name another"
-            ):
+            with pytest.raises(StoreError, match=r"cannot be written to .*; make room or name another"):
                 folder.put(dataclasses.replace(KEY, method=method), FIT)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -225,3 +225,17 @@ def test_unknown_and_incomplete_engines(fakes, monkeypatch, tmp_path):
         engines.get("half:Half")
     with pytest.raises(UnavailableError, match="nowhere"):
         engines.get("nowhere:Nothing")
+
+
+@pytest.mark.needs_r
+def test_worker_beside_a_running_r():
+    """R in this process puts its libraries before Python's: a worker started then would not load."""
+    code = (
+        "import rpy2.rinterface as ri; ri.initr(); import os; assert 'R_SESSION_TMPDIR' in os.environ\n"
+        "from bridge.process import Worker, _environment\n"
+        "assert 'LD_LIBRARY_PATH' not in _environment()\n"
+        "with Worker() as worker: print(worker.versions('numpy'))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "R_SESSION_TMPDIR")}
+    shown = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True)
+    assert "numpy" in shown.stdout, shown.stderr

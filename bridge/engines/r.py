@@ -34,7 +34,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "glmmTMB": ("glmmTMB", "TMB", "Matrix"),
     "lm": (),
 }
-FILES = ("tidy", "quietly", "versions", *PACKAGES)
+FILES = ("tidy", "quietly", "warm", "versions", *PACKAGES)
 
 # Aliases, 0, 1 and operators: as text, nothing else of a formula reaches R's parser.
 _ALIASES = r"v\d+(?::v\d+)*"
@@ -135,6 +135,7 @@ class Session:
             answer = self.call(self.ri.baseenv["loadNamespace"], self.text(package))
             if "error" in answer:
                 raise UnavailableError(f"{engine}: R cannot load {package}: {answer['error'][0]}")
+        self.call(self.home["warm"], self.home[f"fit_{engine}"])
         asked = self.home["versions"](self.text(*PACKAGES[engine]))
         self.versions[engine] = dict(zip(asked.names, asked, strict=True))
         PRINTED.clear()

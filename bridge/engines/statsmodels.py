@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+@cache
 def versions() -> Mapping[str, str]:
     """What the numbers of statsmodels depend on, read from metadata: nothing is imported."""
     try:

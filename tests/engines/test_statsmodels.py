@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bridge import data
-from bridge.engines.statsmodels import Ols, Statsmodels
+from bridge.engines.statsmodels import Ols, Statsmodels, versions
 from bridge.errors import UnavailableError
 from bridge.model import build
 from bridge.resources import find
@@ -225,5 +225,6 @@ def test_missing_software(monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("bridge.engines.statsmodels.version", absent)
+    versions.cache_clear()
     with pytest.raises(UnavailableError, match="pip install statsmodels"):
         Statsmodels().version()
