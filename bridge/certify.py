@@ -23,7 +23,7 @@ from bridge.fit import Method
 from bridge.identification import problems
 from bridge.model import Model
 from bridge.proof import Lost, Stationary, escape, floats, prove, refine
-from bridge.search import Candidate, candidates
+from bridge.search import Candidate, candidates, descend
 from bridge.structure import Structure
 from bridge.sums import Sums, exact, inward, precision, widths
 
@@ -191,10 +191,11 @@ def _globally(sums: Sums, method: Method, found: Found) -> tuple[Found, branch.V
         verdict = branch.Search(sums, method, best.point.psi[0][0, 0], best.value).run()
         if verdict.better is None:
             break
-        lower = prove(sums, method, *chart([np.array([[verdict.better]])], [0.0]))
-        if isinstance(lower, Lost) or lower.why or not lower.value < best.value:
+        end = descend(sums, method, (np.array([[verdict.better**0.5]]),))
+        lower = prove_all(sums, method, [end] if end else []).proven
+        if not lower or not lower[0].value < best.value:
             break
-        found = replace(found, proven=(lower, *found.proven))
+        found = replace(found, proven=(*lower, *found.proven))
     return found, verdict
 
 
