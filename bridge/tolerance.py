@@ -49,16 +49,20 @@ def table() -> dict[str, dict[str, dict[str, Tolerance]]]:
     }
 
 
-def lookup(quantity: str, engine: str, family: str, profile: Profile) -> Tolerance:
-    """The tolerance that applies: the engine's own, else its family's, else anyone's.
+def owner(quantity: str, engine: str, family: str, profile: Profile) -> str:
+    """Whose tolerance applies: the engine's own, else its family's, else ``any``.
 
     Raises
     ------
     KeyError
         A quantity that tolerance.toml does not know.
     """
-    for owner in (engine, family, "any"):
-        found = table().get(owner, {}).get(profile, {}).get(quantity)
-        if found is not None:
-            return found
+    for name in (engine, family, "any"):
+        if quantity in table().get(name, {}).get(profile, {}):
+            return name
     raise KeyError(quantity)
+
+
+def lookup(quantity: str, engine: str, family: str, profile: Profile) -> Tolerance:
+    """The tolerance that applies; see `owner`."""
+    return table()[owner(quantity, engine, family, profile)][profile][quantity]

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from bridge.errors import StoreError
 from bridge.report import tables, text
 from bridge.report.grid import Grid
+from bridge.report.measured import measured
 from bridge.report.provenance import provenance
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def document(agreement: Agreement, seconds: float, shares: Mapping[str, Grid]) -
     if shares:
         parts += ["## How much a cluster counts", _SHARES]
         parts += [f"### {text.markdown(name)}\n\n{grid.markdown()}" for name, grid in shares.items()]
+    parts += ["## Tolerances", _TOLERANCES, measured(agreement).markdown()]
     parts += ["## Provenance", provenance(agreement, seconds).markdown()]
     return "\n\n".join(parts) + "\n"
 
@@ -75,6 +77,10 @@ _LANGUAGES = (
     "Largest difference between the numbers of two engines, over cases and methods (default profile) in "
     "which both are right: fixed effects in standard errors, variances and BLUPs in units of G + F, the "
     "variance of a random effect and that with which the data show it."
+)
+_TOLERANCES = (
+    "Largest differences over the fits that agree, beside what is allowed and what bridge/tolerance.toml "
+    "states as the worst measured; scales as in docs/verdicts.md."
 )
 _DIGITS = (
     "Median of -log10 of the relative error against the reference, the worst in parentheses; at most 15."
