@@ -75,8 +75,7 @@ class Point:
         """log|V0| + rho log|W_xx|, X in the user's coding."""
         total = self.log_V()
         if self.method == "REML" and self.sums.p:
-            T = exact(self.sums.structure.fixed.T)
-            total -= self.phi.det().log() + 2 * abs(T.det()).log()
+            total -= self.phi.det().log() + 2 * abs(self.sums.T.det()).log()
         return total
 
     def value(self) -> arb:

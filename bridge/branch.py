@@ -185,7 +185,7 @@ def residual(sums: Sums) -> arb | None:
             return None
         W = W - arb_mat(width, width, (cell.pooled * (1 / cell.C[0, 0])).entries())
     back = arb_mat(width, width)
-    inverse = exact(sums.structure.fixed.T).inv() if sums.p else arb_mat(0, 0)
+    inverse = sums.T.inv() if sums.p else arb_mat(0, 0)
     for i in range(sums.p):
         for j in range(sums.p):
             back[i, j] = inverse[i, j]

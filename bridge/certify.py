@@ -307,7 +307,8 @@ def _relative(sums: Sums, given: Local) -> tuple[arb_mat, ...]:
 
 def _plausible(certificate: Certificate, structure: Structure) -> str | None:
     """A refined certificate's criterion in float64, at its covariances and at its log-likelihood."""
-    sums = Sums(structure, LADDER[0], exact(np.zeros((0, 0))), ())
+    empty = exact(np.zeros((0, 0)))
+    sums = Sums(structure, LADDER[0], empty, empty, ())
     with precision(LADDER[0]):
         psi = [floats(G) for G in _relative(sums, certificate.optima[0])]
     criterion = Criterion(structure, certificate.method)

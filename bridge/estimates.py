@@ -57,7 +57,7 @@ def _balls(found: Stationary) -> Iterator[arb]:
     point, structure = found.point, found.point.sums.structure
     model, unit = structure.model, arb(structure.unit)
     sigma2 = point.r2 / point.sums.nu(point.method) / unit**2
-    T = exact(structure.fixed.T)
+    T = point.sums.T
     beta = (T * arb_mat(model.p, 1, [-point.g[i, 0] / unit for i in range(model.p)])).entries()
     if structure.intercept is not None:
         beta[structure.intercept] += structure.origin

@@ -128,12 +128,15 @@ class Sums:
     structure : Structure
     bits : int
         Precision at which the sums were made.
+    T : (p, p) arb_mat
+        X here is the model's X @ T (y aside): centred, and orthonormal to about 16 digits.
     D : (p + 1, p + 1) arb_mat
     cells : tuple of Cell
     """
 
     structure: Structure
     bits: int
+    T: arb_mat
     D: arb_mat
     cells: tuple[Cell, ...]
 
@@ -145,7 +148,8 @@ class Sums:
         model = structure.model
         with precision(bits):
             width = model.p + 1
-            rows = exact(np.column_stack([model.X, model.y])) * moves(structure)
+            T = orthonormal(structure)
+            rows = exact(np.column_stack([model.X, model.y])) * _moves(structure, T)
             flat = rows.entries()
             cells = []
             for (blocks, _), units in _alike(model).items():
@@ -160,7 +164,7 @@ class Sums:
                 C = Zt * Zt.transpose()
                 everyone = tuple(unit[0] for unit in units)
                 cells.append(Cell(blocks, offsets, everyone, C, tuple(B), _pool(B)))
-            return cls(structure, bits, rows.transpose() * rows, tuple(cells))
+            return cls(structure, bits, T, rows.transpose() * rows, tuple(cells))
 
     @property
     def p(self) -> int:
@@ -172,13 +176,27 @@ class Sums:
         return self.structure.model.n - (self.p if method == "REML" else 0)
 
 
-def moves(structure: Structure) -> arb_mat:
+def orthonormal(structure: Structure) -> arb_mat:
+    """T of the Structure's X, times the inverse of its R factor as float64 has it, taken as exact.
+
+    The closer W_xx is to the identity, the tighter are balls over wide intervals.
+    """
+    model = structure.model
+    T = exact(structure.fixed.T)
+    try:
+        inner = np.linalg.inv(np.linalg.qr(model.X @ structure.fixed.T, mode="r"))
+    except np.linalg.LinAlgError:
+        return T
+    return T * exact(np.triu(inner)) if model.p and np.all(np.isfinite(inner)) else T
+
+
+def _moves(structure: Structure, T: arb_mat) -> arb_mat:
     """The change of columns: ``[X y] @ moves`` is centred and scaled."""
     p = structure.model.p
     change = exact(np.zeros((p + 1, p + 1)))
     for i in range(p):
         for j in range(p):
-            change[i, j] = float(structure.fixed.T[i, j])
+            change[i, j] = T[i, j]
     change[p, p] = structure.unit
     if structure.intercept is not None:
         change[structure.intercept, p] = -structure.origin * structure.unit

@@ -12,6 +12,7 @@ from bridge import balls
 from bridge.chart import chart
 from bridge.criterion import Criterion
 from bridge.model import Model, build
+from bridge.proof import floats
 from bridge.structure import Structure
 from bridge.sums import Sums, exact, precision
 from tests import naive
@@ -97,7 +98,9 @@ def test_blups_beta_and_gamma_equal_float64(name: str) -> None:
     with precision(256):
         point = balls.evaluate(Sums.of(structure), "REML", [exact(G) for G in psi])
         assert float(point.value()) == pytest.approx(float_point.value, rel=1e-12)
-        assert [-float(v) for v in point.g.entries()[:-1]] == pytest.approx(float_point.beta, rel=1e-9)
+        T = floats(point.sums.T) / structure.unit
+        beta = T @ [-float(v) for v in point.g.entries()[:-1]] + structure.origin * np.eye(model.p)[0]
+        assert beta == pytest.approx(criterion.beta(float_point), rel=1e-9)
         for (gamma, _), mine in zip(criterion.gamma(float_point), point.gamma, strict=True):
             assert [float(v) for v in mine.entries()] == pytest.approx(gamma.ravel(), rel=1e-8, abs=1e-10)
         for b, modes, c in zip(criterion.blups(float_point), point.blups(), structure.terms, strict=True):
