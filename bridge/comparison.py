@@ -10,6 +10,7 @@ import numpy as np
 
 from bridge.audit import Answer, Audit
 from bridge.fit import Fit
+from bridge.model import Vector
 from bridge.reference import Reference, distance
 
 Limit = Callable[[str], float]
@@ -72,7 +73,13 @@ def compared(
         most = limit("logLik") + 1e-13 * abs(reference.loglik)
         off_loglik = abs(fit.loglik - reference.loglik)
         rows.append(_absolute("logLik", "logLik", fit.loglik, reference.loglik, off_loglik, most))
-    return (*rows, *_fixed(reference, answer, found, limit), *_random(reference, answer, limit))
+    return (*rows, *_fixed(reference, answer, found.std_error, limit), *_random(reference, answer, limit))
+
+
+def joined(reference: Reference, answer: Answer, limit: Limit) -> tuple[Comparison, ...]:
+    """What numbers there are in an answer that cannot be audited, beside the reference's."""
+    rows = (*_fixed(reference, answer, answer.std_error, limit), *_random(reference, answer, limit))
+    return tuple(row for row in rows if math.isfinite(row.estimate) or row.quantity == "G")
 
 
 def _absolute(quantity: str, term: str, estimate: float, truth: float, off: float, most: float) -> Comparison:
@@ -81,12 +88,13 @@ def _absolute(quantity: str, term: str, estimate: float, truth: float, off: floa
     )
 
 
-def _fixed(reference: Reference, answer: Answer, found: Audit, limit: Limit) -> Iterator[Comparison]:
+def _fixed(reference: Reference, answer: Answer, std_error: Vector, limit: Limit) -> Iterator[Comparison]:
     se = np.sqrt(np.diag(reference.phi))
     for j, name in enumerate(reference.criterion.structure.model.names):
         yield _scaled("beta", "", (), name, answer.beta[j], reference.beta[j], se[j], "SE", limit("beta"))
-        yield _scaled("SE", "", (), name, found.std_error[j], se[j], se[j], "relative", limit("SE"))
-    sigma, right = math.sqrt(answer.sigma2), math.sqrt(reference.best.sigma2)
+        yield _scaled("SE", "", (), name, std_error[j], se[j], se[j], "relative", limit("SE"))
+    sigma = math.sqrt(answer.sigma2) if answer.sigma2 >= 0 else math.nan
+    right = math.sqrt(reference.best.sigma2)
     yield _scaled("sigma", "Residual", (), "sigma", sigma, right, right, "relative", limit("sigma"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bridge import tolerance
 from bridge.audit import Answer, Audit, Check, align, audit, gap, usable
-from bridge.comparison import Comparison, compared
+from bridge.comparison import Comparison, compared, joined
 from bridge.engines.engine import Engine
 from bridge.fit import Fit
 from bridge.model import Model
@@ -106,22 +106,16 @@ def _outcome(model: Model, reference: Reference | None, fit: Fit, engine: Engine
             Verdict.UNIDENTIFIED,
             "gives numbers for a model that the data do not identify; it should refuse",
         )
-    if math.isinf(fit.loglik):
-        claimed = " and calls it converged" if fit.converged else ""
-        return _Outcome(Verdict.WRONG_COMPUTATION, f"returns a log-likelihood of {fit.loglik:+}{claimed}")
     answer = align(model, fit)
-    if answer.faults:
-        more = f" and {len(answer.faults) - 1} more" if len(answer.faults) > 1 else ""
-        return _Outcome(Verdict.WRONG_COMPUTATION, f"its labels do not join: {answer.faults[0]}{more}")
-    if fault := usable(answer):
-        if fit.converged is False:
-            return _Outcome(Verdict.NOT_CONVERGED, f"no usable numbers: {fault}")
-        return _Outcome(Verdict.WRONG_COMPUTATION, f"returns {fault}")
-    found = audit(reference.criterion, answer, fit, engine)
 
     def limit(quantity: str) -> float:
         return tolerance.lookup(quantity, engine.name, engine.family, fit.profile).value
 
+    if fault := _fault(fit, answer):
+        given_up = fit.converged is False and not answer.faults
+        verdict = Verdict.NOT_CONVERGED if given_up else Verdict.WRONG_COMPUTATION
+        return _Outcome(verdict, fault, rows=joined(reference, answer, limit))
+    found = audit(reference.criterion, answer, fit, engine)
     checks = [_checked(check, limit(check.quantity), abs(found.value)) for check in found.checks]
     off = gap(reference.criterion, answer, found, reference.best, reference.point.bound)
     rows = (*compared(reference, answer, found, fit, off, limit), *checks)
@@ -141,6 +135,18 @@ def _outcome(model: Model, reference: Reference | None, fit: Fit, engine: Engine
     return _within(reference, answer, off, rows)
 
 
+def _fault(fit: Fit, answer: Answer) -> str:
+    """Why an answer cannot be audited; empty if it can."""
+    if math.isinf(fit.loglik):
+        claimed = " and calls it converged" if fit.converged else ""
+        return f"returns a log-likelihood of {fit.loglik:+}{claimed}"
+    if answer.faults:
+        more = f" and {len(answer.faults) - 1} more" if len(answer.faults) > 1 else ""
+        return f"its labels do not join: {answer.faults[0]}{more}"
+    fault = usable(answer)
+    return f"returns {fault}" if fault else ""
+
+
 def _checked(check: Check, most: float, size: float) -> Comparison:
     if check.quantity == "self: logLik":
         most += 1e-13 * size
@@ -151,6 +157,8 @@ def _checked(check: Check, most: float, size: float) -> Comparison:
 def _blame(bad: list[Comparison]) -> str:
     worst = max(bad, key=lambda r: r.difference / r.tolerance if r.difference == r.difference else math.inf)
     what = worst.quantity.removeprefix("self: ")
+    if math.isnan(worst.estimate):
+        return f"gives no {what}{f' of {worst.term}' if worst.term not in ('', what) else ''} (NaN)"
     where = " ".join(
         part for part in (worst.group, "/".join(worst.level), worst.term) if part and part != what
     )
