@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import certify as module
+from bridge.balls import evaluate
+from bridge.branch import Search, residual
 from bridge.case import Case
 from bridge.certificate import Certificate, Number
 from bridge.certify import certify, check
@@ -287,8 +289,6 @@ def test_a_wrong_box_is_not_proven(shift: float, radius: float, proven: bool) ->
     with precision(sums.bits):
         middle = [(v + shift).mid() for v in found.box]
         first = found.chart.first(middle)
-        from bridge.balls import evaluate
-
         point = evaluate(sums, "REML", found.chart.psi(middle))
         H = point.hessian(first, found.chart.second()).mid()
         Y = H.inv().mid()
@@ -332,6 +332,54 @@ def test_branch_and_bound_finds_what_the_search_missed(monkeypatch: pytest.Monke
     found = certify(case("bimodal"), "REML")
     assert found.status == "singular"
     assert found.number("loglik", "loglik").double == pytest.approx(83.53490 / 2, abs=5e-6)
+
+
+def upper() -> tuple[Sums, Stationary]:
+    """The bimodal data's upper optimum."""
+    sums = Sums.of(Structure.of(case("bimodal")))
+    with precision(sums.bits):
+        found = prove(sums, "REML", *chart([np.array([[1199.0]])], [1e-9]))
+    assert isinstance(found, Stationary)
+    assert not found.why
+    return sums, found
+
+
+def test_a_maximum_is_not_proven() -> None:
+    """Between the bimodal data's minima the gradient vanishes once more; Krawczyk alone would accept it."""
+    sums, _ = upper()
+    with precision(sums.bits):
+        grid = np.geomspace(1.0, 1000.0, 60)
+        search = Search(sums, "REML", arb(0), arb(0))
+        top = grid[int(np.argmax([float(search.value_at(float(t))) for t in grid]))]
+        found = prove(sums, "REML", *chart([np.array([[top]])], [1e-9]))
+    assert isinstance(found, Stationary)
+    assert "Hessian" in found.why
+
+
+def test_an_interval_with_the_optimum_is_never_excluded() -> None:
+    """Excluded too easily, any local optimum would be called global."""
+    sums, found = upper()
+    with precision(sums.bits):
+        search = Search(sums, "REML", found.point.psi[0][0, 0], found.value)
+        for low, high in ((1190.0, 1210.0), (100.0, 1e5), (0.0, 2000.0)):
+            middle = (low + high) / 2
+            assert not search.excluded(low, high, middle, search.value_at(middle))
+        assert search.excluded(1250.0, 1251.0, 1250.5, search.value_at(1250.5))
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + w + (1 | g)", "y ~ x + (0 + x | g)"])
+def test_the_tail_bound_is_the_regression_on_groups(formula: str) -> None:
+    """Too large a residual sum of squares would cut the search off where a lower optimum may still come."""
+    frame = data(7).assign(w=lambda f: (f["g"] < "c").astype(float))
+    model = build(formula, frame)
+    sums = Sums.of(Structure.of(model))
+    term = model.random[0]
+    wide = np.column_stack([model.X, np.eye(len(term.levels))[term.index] * term.Z])
+    rest = model.y - wide @ np.linalg.lstsq(wide, model.y)[0]
+    with precision(sums.bits):
+        bound = residual(sums)
+    assert bound is not None
+    assert float(bound) / sums.structure.unit**2 == pytest.approx(rest @ rest, rel=1e-9)
 
 
 def correlated() -> pd.DataFrame:
