@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -271,3 +271,29 @@ def _terms(model: Model) -> dict[str, dict[str, str]]:
                 first, second = sorted((ours, other), key=term.names.index)
                 of[f"cov__{a}.{b}"] = f"cov__{first}.{second}"
     return found
+
+
+class Adapter:
+    """What the R engines share: the way to R; see `Engine` for the attributes."""
+
+    name: str
+    language: Literal["Python", "R"] = "R"
+    family: str = "R"
+    std_error: Literal["phi", "joint", "none"] = "phi"
+    pooling: Literal["partial", "complete"] = "partial"
+
+    def version(self) -> Mapping[str, str]:
+        """Versions of R, its BLAS and the packages."""
+        return version(self.name)
+
+    def start(self) -> None:
+        """Start R and load the package, before a fit's clock runs."""
+        start(self.name)
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """None if it can express the model, else the reason in a sentence."""
+        return None if model.random else f"{self.name} fits models with a random term, and this one has none"
+
+    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
+        """Fit in this process; an R error is a `refused` Fit with R's words."""
+        return fit(self.name, model, method, profile)
