@@ -114,7 +114,9 @@ class Criterion:
         wide = 4 + math.sqrt(max(w.y.size for w in rows))
         size += float(np.sum(np.abs(logs))) + self.nu * (4 + 2 * reach / max(math.sqrt(r2), 1e-300))
         bound = EPS * wide * size
-        return Point(value, bound, r2 / self.nu, np.asarray(beta, float), RX, log_L, log_RX, r2, factors, tuple(rows))
+        return Point(
+            value, bound, r2 / self.nu, np.asarray(beta, float), RX, log_L, log_RX, r2, factors, tuple(rows)
+        )
 
     def unprofiled(self, psi: Factors, sigma2: float) -> tuple[float, Point]:
         """The criterion at a given (Psi, sigma2) of the user's scale, and the Point at its Lambda.
