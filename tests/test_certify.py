@@ -365,6 +365,9 @@ def test_an_interval_with_the_optimum_is_never_excluded() -> None:
             middle = (low + high) / 2
             assert not search.excluded(low, high, middle, search.value_at(middle))
         assert search.excluded(1250.0, 1251.0, 1250.5, search.value_at(1250.5))
+        far = search.tail(1.0)
+        assert far is not None
+        assert far > 1199
 
 
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + w + (1 | g)", "y ~ x + (0 + x | g)"])
