@@ -19,7 +19,8 @@ from bridge.criterion import Criterion, Factors, Point
 from bridge.engines.engine import Engine
 from bridge.fit import Fit, Row
 from bridge.model import Matrix, Model, Vector
-from bridge.reference import Optimum, hessian
+from bridge.newton import hessian
+from bridge.reference import Optimum
 
 STATIONARY = 1e-5
 """Newton decrement (deviance) up to which joint-Hessian SEs are compared: where the gradient is not
@@ -53,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One self-check: the largest deviation found, and where."""
+    """One self-check: the largest deviation found, and where; `slack` is what doubles cannot resolve."""
 
     quantity: str
     group: str
@@ -63,6 +64,16 @@ class Check:
     recomputed: float
     difference: float
     scale: str
+    slack: float = 0.0
+
+
+def resolution(model: Model, beta: Vector) -> Vector:
+    """What a stable computation in doubles may lose of each coefficient: eps (4 + sqrt n) |beta|.
+
+    Nothing on ordinary data; with y = 1e12 + small (NIST's SmLs07) a double cannot hold the intercept
+    to a thousandth of its standard error.
+    """
+    return np.finfo(float).eps * (4 + math.sqrt(model.n)) * np.abs(beta)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -236,16 +247,19 @@ def gap(criterion: Criterion, answer: Answer, found: Audit, best: Optimum, bound
 def _fixed_checks(criterion: Criterion, answer: Answer, point: Point, phi_error: Vector) -> Iterator[Check]:
     model = criterion.structure.model
     right = criterion.beta(point)
+    lost = resolution(model, right)
     for j, name in enumerate(model.names):
-        off = abs(answer.beta[j] - right[j]) / phi_error[j]
-        yield Check("self: beta", "", (), name, float(answer.beta[j]), float(right[j]), float(off), "SE")
+        off, slack = abs(answer.beta[j] - right[j]) / phi_error[j], lost[j] / phi_error[j]
+        numbers = (float(answer.beta[j]), float(right[j]), float(off), "SE", float(slack))
+        yield Check("self: beta", "", (), name, *numbers)
     e = model.y - model.X @ answer.beta
     for term, b in zip(model.random, answer.blups, strict=True):
         e = e - np.sum(term.Z * b[term.index], axis=1)
     for j, name in enumerate(model.names):
         x = model.X[:, j]
-        score = float(x @ e) / (math.sqrt(answer.sigma2) * float(np.linalg.norm(x)))
-        yield Check("self: X'R^-1e", "", (), name, score, 0.0, abs(score), "|R^-1/2 x|")
+        scale = math.sqrt(answer.sigma2) * float(np.linalg.norm(x))
+        score, slack = float(x @ e) / scale, float(np.abs(x) @ np.abs(model.X) @ lost) / scale
+        yield Check("self: X'R^-1e", "", (), name, score, 0.0, abs(score), "|R^-1/2 x|", slack)
 
 
 def _error_checks(
@@ -273,9 +287,9 @@ def _blup_checks(criterion: Criterion, answer: Answer, point: Point) -> Iterator
     right = criterion.blups(point, answer.beta)
     scale2 = answer.sigma2 / criterion.sigma2(point)
     floors = criterion.floors(point)
-    for term, b, b_right, G, F in zip(
-        criterion.structure.model.random, answer.blups, right, answer.psi, floors, strict=True
-    ):
+    model = criterion.structure.model
+    moved = float(np.max(np.abs(model.X), axis=0, initial=0.0) @ resolution(model, answer.beta))
+    for term, b, b_right, G, F in zip(model.random, answer.blups, right, answer.psi, floors, strict=True):
         off = np.abs(b - b_right) / np.sqrt(np.diag(G) + scale2 * np.diag(F))
         i, j = np.unravel_index(int(np.argmax(off)), off.shape)
         yield Check(
@@ -287,6 +301,7 @@ def _blup_checks(criterion: Criterion, answer: Answer, point: Point) -> Iterator
             float(b_right[i, j]),
             float(off[i, j]),
             "sqrt(G+F)",
+            moved * math.sqrt(model.n / len(term.levels) / answer.sigma2),
         )
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -17,7 +18,7 @@ from bridge.agreement import Agreement, refuse
 from bridge.errors import UnavailableError
 from bridge.fit import Fit, Method, Profile
 from bridge.grammar import Name
-from bridge.record import Records
+from bridge.record import Place, Records
 from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute
 from bridge.store import Key, Store
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bridge.case import Case
+    from bridge.certificate import Certificate
     from bridge.engines.engine import Engine
     from bridge.model import Model
     from bridge.reference import Reference
@@ -57,6 +59,8 @@ class Entry:
         Seconds per fit.
     known : tuple of KnownDifference
     tags : tuple of str
+    certified : Path or None
+        The case's certified.parquet, if it has one.
         With the family.
     """
 
@@ -71,6 +75,7 @@ class Entry:
     limit: float = LIMIT
     known: tuple[KnownDifference, ...] = ()
     tags: tuple[str, ...] = ()
+    certified: Path | None = None
 
     @classmethod
     def of_case(cls, case: Case, limit: float | None = None) -> Entry:
@@ -90,6 +95,7 @@ class Entry:
             limit=limit or spec.time_limit or LIMIT,
             known=spec.known_difference,
             tags=(*spec.tags, spec.family),
+            certified=path if (path := case.folder / "certified.parquet").is_file() else None,
         )
 
     @classmethod
@@ -122,6 +128,24 @@ class Entry:
             expect=dict.fromkeys(methods, expect),
             limit=limit,
         )
+
+    @cached_property
+    def certificates(self) -> dict[str, Certificate]:
+        """Certificates that came with the case, by method; those of other data are none."""
+        if self.certified is None:
+            return {}
+        from bridge.certificate import read
+
+        return {c.method: c for c in read(self.certified) if c.data_hash == self.data_hash}
+
+    @cached_property
+    def _certified_by(self) -> str:
+        return sha256(self.certified.read_bytes()).hexdigest() if self.certified else ""
+
+    def place(self, method: Method, pooling: str) -> Place:
+        """What its reference depends on."""
+        given = self._certified_by if pooling == "partial" else ""
+        return Place(self.formula, self.missing, self.data_hash, method, pooling, given)
 
     @cached_property
     def model(self) -> Model:
@@ -229,7 +253,8 @@ class Referee:
     def reference(self, entry: Entry, method: Method, pooling: str = "partial") -> Reference:
         """The stored optimum of an entry, else one found now and stored."""
         model = entry.model if pooling == "partial" else entry.unpooled
-        return self.records.reference(model, method, entry.data_hash, pooling)
+        given = entry.certificates.get(method) if pooling == "partial" else None
+        return self.records.reference(model, method, entry.place(method, pooling), given)
 
     def _task(self, entry: Entry, method: Method, engine: str, profile: Profile) -> Task:
         data = entry.path if entry.path is not None else entry.frame
@@ -239,7 +264,7 @@ class Referee:
     def _group(self, entry: Entry, method: Method, fits: Sequence[Fit]) -> tuple[list[Judgement], list[str]]:
         """All fits of one case and method, judged by the best optimum that any of them leads to."""
         expect = entry.expect.get(method, "ok")
-        name = self.records.name(entry.name, entry.formula, entry.missing, entry.data_hash, method)
+        name = self.records.name(entry.name, [entry.place(method, p) for p in ("partial", "complete")])
         kept = self.records.judgements(name, fits, expect, entry.known)
         if kept is None:
             kept = self._fresh(entry, method, fits, expect)
@@ -262,13 +287,12 @@ class Referee:
                 continue
             mine = [fit for fit, a in zip(fits, adapters, strict=True) if a.pooling == pooling]
             found = self.reference(entry, method, pooling)
-            better = self.records.improved(found, mine)
+            better = self.records.improved(found, mine, entry.data_hash)
             if better.best.value < found.best.value - 1e-7:
                 notes.append(f"{entry.name}, {method}: a lower optimum was found from an engine's answer")
             references[pooling] = better
             if better is not found:
-                model = entry.model if pooling == "partial" else entry.unpooled
-                self.records.keep_reference(better, model, method, entry.data_hash, pooling)
+                self.records.keep_reference(better, entry.place(method, pooling))
         return [
             judge(
                 entry.name,

@@ -308,3 +308,17 @@ def _certificate(method: Method, facts: dict[str, Any], records: list[dict[str, 
     return Certificate(
         method, **{n: facts[n] for n in names}, rows=rows, optima=optima, starts=tuple(facts["starts"])
     )
+
+
+def to_record(certificate: Certificate) -> dict[str, Any]:
+    """A certificate as JSON can hold it."""
+    rows = [[r.effect, r.group, r.level, r.term, *asdict(r.number).values()] for r in certificate.rows]
+    return {"method": certificate.method, "facts": certificate.facts(), "rows": rows}
+
+
+def from_record(record: Mapping[str, Any]) -> Certificate:
+    """Inverse of `to_record`."""
+    names = ("effect", "group", "level", "term", "value", "radius", "double")
+    return _certificate(
+        record["method"], record["facts"], [dict(zip(names, r, strict=True)) for r in record["rows"]]
+    )

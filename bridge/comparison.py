@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.audit import Answer, Audit
+from bridge.audit import Answer, Audit, resolution
 from bridge.fit import Fit
 from bridge.model import Vector
 from bridge.reference import Reference, distance
@@ -60,7 +60,7 @@ def lre(estimate: float, truth: float, scale: float) -> float:
     if estimate == truth:
         return 15.0
     base = abs(truth) if truth != 0 else scale
-    return float(np.clip(-math.log10(abs(estimate - truth) / base), 0.0, 15.0)) if base > 0 else 0.0
+    return min(15.0, max(0.0, -math.log10(abs(estimate - truth) / base))) if base > 0 else 0.0
 
 
 def compared(
@@ -89,9 +89,10 @@ def _absolute(quantity: str, term: str, estimate: float, truth: float, off: floa
 
 
 def _fixed(reference: Reference, answer: Answer, std_error: Vector, limit: Limit) -> Iterator[Comparison]:
-    se = np.sqrt(np.diag(reference.phi))
-    for j, name in enumerate(reference.criterion.structure.model.names):
-        yield _scaled("beta", "", (), name, answer.beta[j], reference.beta[j], se[j], "SE", limit("beta"))
+    se, model = reference.std_error, reference.criterion.structure.model
+    most = limit("beta") + resolution(model, reference.beta) / se
+    for j, name in enumerate(model.names):
+        yield _scaled("beta", "", (), name, answer.beta[j], reference.beta[j], se[j], "SE", float(most[j]))
         yield _scaled("SE", "", (), name, std_error[j], se[j], se[j], "relative", limit("SE"))
     sigma = math.sqrt(answer.sigma2) if answer.sigma2 >= 0 else math.nan
     right = math.sqrt(reference.best.sigma2)
@@ -99,8 +100,10 @@ def _fixed(reference: Reference, answer: Answer, std_error: Vector, limit: Limit
 
 
 def _random(reference: Reference, answer: Answer, limit: Limit) -> Iterator[Comparison]:
-    most, here = limit("G"), limit("BLUP")
-    for t, term in enumerate(reference.criterion.structure.model.random):
+    most, model = limit("G"), reference.criterion.structure.model
+    moved = float(np.max(np.abs(model.X), axis=0, initial=0.0) @ resolution(model, reference.beta))
+    for t, term in enumerate(model.random):
+        here = limit("BLUP") + moved * math.sqrt(model.n / len(term.levels) / reference.best.sigma2)
         G, right, F = answer.psi[t], reference.best.psi[t], reference.floors[t]
         whole = " ".join(term.names)
         off = distance(G, right, F)

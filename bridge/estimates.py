@@ -11,8 +11,8 @@ from bridge.certificate import Local, Number, Quantity, Row
 from bridge.criterion import Criterion, Point, lower
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
+from bridge.newton import descend
 from bridge.proof import Stationary
-from bridge.reference import descend
 from bridge.structure import Structure
 from bridge.sums import exact, outward
 

@@ -14,7 +14,8 @@ from bridge.comparison import Comparison, compared, joined
 from bridge.engines.engine import Engine
 from bridge.fit import Fit
 from bridge.model import Model
-from bridge.reference import Reference, descend, hessian, optimum
+from bridge.newton import descend, hessian
+from bridge.reference import Reference, optimum
 from bridge.verdict import Claim, Judgement, Known, Verdict
 
 
@@ -148,6 +149,7 @@ def _fault(fit: Fit, answer: Answer) -> str:
 
 
 def _checked(check: Check, most: float, size: float) -> Comparison:
+    most += check.slack
     if check.quantity == "self: logLik":
         most += 1e-13 * size
     numbers = (check.estimate, check.recomputed, check.difference, check.scale, most, math.nan)

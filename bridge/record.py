@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +15,8 @@ from bridge.errors import StoreError
 from bridge.fit import Fit, Method
 
 if TYPE_CHECKING:
+    from bridge.certificate import Certificate
+    from bridge.criterion import Factors
     from bridge.model import Model
     from bridge.reference import Reference
     from bridge.verdict import Judgement, Known
@@ -26,12 +28,68 @@ _OPTIMUM = (
     "model.py",
     "structure.py",
     "criterion.py",
+    "newton.py",
     "reference.py",
+    "identification.py",
+    "sums.py",
+    "balls.py",
+    "chart.py",
+    "search.py",
+    "proof.py",
+    "branch.py",
+    "estimates.py",
+    "certificate.py",
+    "certify.py",
 )
 _VERDICT = (
-    *_OPTIMUM, "identification.py", "audit.py", "sums.py", "balls.py", "tolerance.py", "tolerance.toml",
-    "comparison.py", "verdict.py", "judge.py", "catalogue.py", "record.py", "engines/__init__.py",
-)  # fmt: skip
+    *_OPTIMUM,
+    "audit.py",
+    "tolerance.py",
+    "tolerance.toml",
+    "comparison.py",
+    "verdict.py",
+    "judge.py",
+    "catalogue.py",
+    "record.py",
+    "engines/__init__.py",
+)
+
+
+LOWER = 1e-7
+"""Deviance by which an optimum must be lower than the reference to take its place."""
+ELSEWHERE = 1e-3
+"""Deviance from the optimum beyond which an engine's answer may lie in another basin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """All that a reference depends on, besides the code: the certificate that came with the case among it."""
+
+    formula: str
+    missing: str
+    data_hash: str
+    method: str
+    pooling: str
+    certificate: str = ""
+
+
+def certified(
+    model: Model,
+    method: Method,
+    data_hash: str,
+    known: Sequence[tuple[Factors, float]] = (),
+    given: Certificate | None = None,
+) -> Reference:
+    """The reference by a certificate, given or made now; polished where nothing is certified."""
+    from bridge.certify import certify
+    from bridge.reference import Reference
+
+    certificate = given or certify(model, method, data_hash, known)
+    return (
+        Reference.certified(certificate, model)
+        if certificate.rows
+        else Reference.polished(model, method, known)
+    )
 
 
 class Records:
@@ -47,45 +105,54 @@ class Records:
         self._texts: dict[Path, str] = {}
         self._references: dict[Path, Reference] = {}
 
-    def reference(self, model: Model, method: Method, data_hash: str, pooling: str) -> Reference:
-        """The optimum stored for a model and method, else one found from the fixed starts."""
+    def reference(self, model: Model, method: Method, place: Place, given: Certificate | None) -> Reference:
+        """The optimum stored for a model and method, else its certificate's: one given, or made now.
+
+        Polished in float64 where nothing can be certified.
+        """
         from bridge.reference import Reference
 
-        path = self._place(model.formula, model.missing, data_hash, method, pooling)
+        path = self._place(place)
         if path not in self._references:
             text = self._read(path)
             found = _or_none(lambda: Reference.from_json(text, model, method)) if text else None
             if found is None:
-                found = Reference.polished(model, method)
-                self.keep_reference(found, model, method, data_hash, pooling)
+                found = certified(model, method, place.data_hash, (), given)
+                self.keep_reference(found, place)
             self._references[path] = found
         return self._references[path]
 
-    def improved(self, reference: Reference, fits: Sequence[Fit]) -> Reference:
-        """The same, with the optima that descents from these fits' (Psi, sigma2) reach."""
+    def improved(self, reference: Reference, fits: Sequence[Fit], data_hash: str) -> Reference:
+        """The same, or a new one if a descent from one of these fits' (Psi, sigma2) ends lower.
+
+        Answers next to the optimum lead nowhere else, and one proven to be the lowest needs no search.
+        """
         from bridge.audit import align, usable
 
-        model = reference.criterion.structure.model
+        if reference.certificate is not None and reference.certificate.proof == "global":
+            return reference
+        criterion, best = reference.criterion, reference.best.value
+        model = criterion.structure.model
         answers = [align(model, fit) for fit in fits if fit.status == "ok"]
-        return reference.with_fits([(a.psi, a.sigma2) for a in answers if not a.faults and not usable(a)])
+        starts = [(a.psi, a.sigma2) for a in answers if not a.faults and not usable(a)]
+        starts = [start for start in starts if abs(criterion.unprofiled(*start)[0] - best) > ELSEWHERE]
+        found = reference.with_fits(starts) if starts else reference
+        if found.best.value > best - LOWER or reference.certificate is None:
+            return found
+        return certified(model, criterion.method, data_hash, starts)
 
-    def keep_reference(
-        self, reference: Reference, model: Model, method: Method, data_hash: str, pooling: str
-    ) -> None:
+    def keep_reference(self, reference: Reference, place: Place) -> None:
         """Write it in place of the one that was there."""
-        path = self._place(model.formula, model.missing, data_hash, method, pooling)
+        path = self._place(place)
         self._references[path] = reference
         self._write(path, reference.to_json())
 
-    def name(self, case: str, formula: str, missing: str, data_hash: str, method: str) -> dict[str, str]:
+    def name(self, case: str, places: Sequence[Place]) -> dict[str, str]:
         """What a case's judgements depend on besides its fits: the references among it."""
-        places = [
-            self._place(formula, missing, data_hash, method, pooling) for pooling in ("partial", "complete")
-        ]
         return {
             "case": case,
             "sources": sources(_VERDICT),
-            **{f"place {i}": place.name for i, place in enumerate(places)},
+            **{f"place {i}": self._place(place).name for i, place in enumerate(places)},
         }
 
     def judgements(
@@ -121,11 +188,8 @@ class Records:
         ]
         return self._root("judgement") / f"{_digest(said)}.json"
 
-    def _place(self, formula: str, missing: str, data_hash: str, method: str, pooling: str) -> Path:
-        return (
-            self._root("reference")
-            / f"{_digest([formula, missing, data_hash, method, pooling, sources(_OPTIMUM)])}.json"
-        )
+    def _place(self, place: Place) -> Path:
+        return self._root("reference") / f"{_digest([*astuple(place), sources(_OPTIMUM)])}.json"
 
     def _root(self, kind: str) -> Path:
         return (self.folder or Path()) / kind

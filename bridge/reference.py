@@ -1,4 +1,4 @@
-"""Reference: the optimum to judge by, found in float64 from fixed starts and every fit seen."""
+"""Reference: the optimum to judge by, from a certificate, or polished in float64 where there is none."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Literal
 
 import numpy as np
 
-from bridge.criterion import Criterion, Factors, Point, lower, root
+from bridge.certificate import Certificate, Local, Quantity, from_record, to_record
+from bridge.criterion import Criterion, Factors, Point, root
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
-from bridge.structure import Structure, triangle
+from bridge.newton import descend
+from bridge.structure import Structure
 
 STARTS = (0.0, 0.1, 1.0, 10.0, 100.0)
 """Diagonal theta tried, each divided by the RMS of the term's column; 0 is complete pooling."""
-STEPS = 300
 SINGULAR = 1e-3
 """A fit is singular if the smallest eigenvalue of (G + F)^-1 G of a term is at most this."""
 SAME = 1e-5
@@ -57,11 +58,24 @@ class Reference:
     criterion : Criterion
     optima : tuple of Optimum
         Every local minimum found, lowest first.
+    certificate : Certificate or None
+        Where the numbers are from, if they are certified or refined.
     """
 
     kind: Literal["polished", "refined", "certified"]
     criterion: Criterion
     optima: tuple[Optimum, ...]
+    certificate: Certificate | None = None
+
+    @classmethod
+    def certified(cls, certificate: Certificate, model: Model) -> Reference:
+        """The nearest doubles to a certificate's numbers; `certificate.rows` must not be empty."""
+        criterion = Criterion(Structure.of(model), certificate.method)
+        optima = tuple(_local(criterion, local) for local in certificate.optima)
+        kind: Literal["certified", "refined"] = "certified" if certificate.proven else "refined"
+        found = cls(kind, criterion, optima, certificate)
+        first = replace(optima[0], psi=found._covariances(), sigma2=found._sigma2())
+        return replace(found, optima=(first, *optima[1:]))
 
     @classmethod
     def polished(cls, model: Model, method: Method, known: Iterable[tuple[Factors, float]] = ()) -> Reference:
@@ -106,17 +120,48 @@ class Reference:
     @cached_property
     def beta(self) -> Vector:
         """Fixed effects."""
-        return self.criterion.beta(self.point)
+        return self._fixed("fixed") if self.certificate else self.criterion.beta(self.point)
 
     @cached_property
-    def phi(self) -> Matrix:
-        """Phi = (X'V^-1X)^-1."""
-        return self.criterion.phi(self.point)
+    def std_error(self) -> Vector:
+        """Sqrt diag Phi, Phi = (X'V^-1X)^-1."""
+        return (
+            self._fixed("std_error") if self.certificate else np.sqrt(np.diag(self.criterion.phi(self.point)))
+        )
 
     @cached_property
     def blups(self) -> tuple[Matrix, ...]:
         """Per term, (levels, k)."""
-        return self.criterion.blups(self.point)
+        if self.certificate is None:
+            return self.criterion.blups(self.point)
+        return tuple(
+            np.array([[self._doubles["ran_vals", t.group, level, n] for n in t.names] for level in t.levels])
+            for t in self.criterion.structure.model.random
+        )
+
+    @cached_property
+    def _doubles(self) -> dict[tuple[Quantity, str | None, tuple[str, ...] | None, str], float]:
+        rows = self.certificate.rows if self.certificate else ()
+        return {(r.effect, r.group, r.level, r.term): r.number.double for r in rows}
+
+    def _fixed(self, effect: Quantity) -> Vector:
+        names = self.criterion.structure.model.names
+        return np.array([self._doubles[effect, None, None, name] for name in names])
+
+    def _sigma2(self) -> float:
+        return self._doubles["ran_pars", "Residual", None, "var__Observation"]
+
+    def _covariances(self) -> Factors:
+        out = []
+        for term in self.criterion.structure.model.random:
+            k = len(term.names)
+            G = np.zeros((k, k))
+            for i, first in enumerate(term.names):
+                for j, second in enumerate(term.names[i:], i):
+                    name = f"var__{first}" if i == j else f"cov__{first}.{second}"
+                    G[i, j] = G[j, i] = self._doubles["ran_pars", term.group, None, name]
+            out.append(G)
+        return tuple(out)
 
     @cached_property
     def floors(self) -> Factors:
@@ -149,10 +194,11 @@ class Reference:
         return any(float(v[0]) <= SINGULAR for v in self.eigenvalues)
 
     def to_json(self) -> str:
-        """The optima alone, doubles as hexadecimal text; everything else follows from them."""
+        """The optima alone, doubles as hexadecimal text, and the certificate; all else follows from them."""
         return json.dumps(
             {
                 "kind": self.kind,
+                "certificate": self.certificate and to_record(self.certificate),
                 "optima": [
                     {
                         "value": o.value.hex(),
@@ -178,7 +224,8 @@ class Reference:
             )
             for o in record["optima"]
         )
-        return cls(record["kind"], Criterion(Structure.of(model), method), optima)
+        certificate = from_record(record["certificate"]) if record["certificate"] else None
+        return cls(record["kind"], Criterion(Structure.of(model), method), optima, certificate)
 
 
 def distance(A: Matrix, B: Matrix, F: Matrix) -> float:
@@ -200,6 +247,20 @@ def optimum(criterion: Criterion, found: tuple[Point, float]) -> Optimum:
     return Optimum(point.value, criterion.psi(point), criterion.sigma2(point), gradient)
 
 
+def _local(criterion: Criterion, local: Local) -> Optimum:
+    """A local optimum of a certificate: its covariances relative to sigma2, and what follows."""
+    numbers = iter(local.relative)
+    relative = []
+    for term in criterion.structure.model.random:
+        G = np.zeros((len(term.names), len(term.names)))
+        for j in range(len(G)):
+            for i in range(j, len(G)):
+                G[i, j] = G[j, i] = next(numbers).double
+        relative.append(G)
+    sigma2 = criterion.sigma2(criterion.at(criterion.factors(tuple(relative), 1.0)))
+    return Optimum(local.criterion.double, tuple(G * sigma2 for G in relative), sigma2, 0.0)
+
+
 def _fixed_starts(criterion: Criterion) -> list[Factors]:
     structure = criterion.structure
     if not structure.terms:
@@ -209,138 +270,3 @@ def _fixed_starts(criterion: Criterion) -> list[Factors]:
         inner = term.Z @ coordinates.T
         spreads.append(np.sqrt(np.mean(inner**2, axis=0)))
     return [tuple(np.diag(s / np.maximum(spread, 1e-8)) for spread in spreads) for s in STARTS]
-
-
-def descend(criterion: Criterion, start: Factors) -> tuple[Point, float]:
-    """The local minimum below a start: trust-region Newton, and the Gamma test where it ends.
-
-    A zero column of Lambda is stationary whatever the data, so a stationary point on the boundary
-    is left along the most negative eigenvector of Gamma if there is one (STATISTICS: section on
-    the boundary), and a direction that has collapsed is set to exactly zero if that is no worse.
-    """
-    point, gradient = newton(criterion, criterion.at(start))
-    for _ in range(20):
-        below = _escape(criterion, point)
-        if below is None:
-            break
-        point, gradient = newton(criterion, below)
-    flat = _collapsed(criterion, point)
-    if flat is not None and flat.value <= point.value + point.bound and _escape(criterion, flat) is None:
-        point, gradient = newton(criterion, flat)
-    return point, gradient
-
-
-def newton(criterion: Criterion, point: Point) -> tuple[Point, float]:
-    """Trust-region Newton with the exact gradient and central differences of it as Hessian."""
-    theta = _flatten(point.factors)
-    if not theta.size:
-        return point, 0.0
-    radius, predicted = 1.0 + float(np.linalg.norm(theta)), math.inf
-    for _ in range(STEPS):
-        g = _flatten(criterion.gradient(point))
-        values, vectors = np.linalg.eigh(hessian(criterion, point))
-        curved = np.maximum(np.abs(values), 1e-9 * np.max(np.abs(values), initial=1e-300))
-        along = vectors.T @ g
-        predicted = float(np.sum(along**2 / curved)) / 2
-        moved = None
-        while radius > 1e-14 * (1 + np.linalg.norm(theta)):
-            step = -vectors @ (along / curved)
-            length = float(np.linalg.norm(step))
-            if length > radius:
-                step *= radius / length
-            trial = criterion.at(_unflatten(theta + step, point.factors))
-            if trial.value < point.value - trial.bound:
-                moved = trial
-                radius = max(radius, 2 * length) if length <= radius else 2 * radius
-                break
-            if predicted < 1e-6 and abs(trial.value - point.value) <= 2 * (trial.bound + point.bound):
-                if float(np.linalg.norm(_flatten(criterion.gradient(trial)))) < 0.5 * float(
-                    np.linalg.norm(g)
-                ):
-                    moved = trial
-                break
-            radius = min(radius, length) / 4
-        if moved is None or predicted < 1e-28:
-            break
-        point, theta = moved, theta + step
-    return point, predicted
-
-
-def hessian(criterion: Criterion, point: Point) -> Matrix:
-    """d2 value / d theta2 (lower triangles by rows, Structure's coordinates), central differences."""
-    theta = _flatten(point.factors)
-    H = np.zeros((theta.size, theta.size))
-    for i in range(theta.size):
-        h = 6e-6 * max(1.0, abs(theta[i]))
-        sides = [
-            _flatten(
-                criterion.gradient(
-                    criterion.at(_unflatten(theta + sign * h * np.eye(theta.size)[i], point.factors))
-                )
-            )
-            for sign in (1, -1)
-        ]
-        H[i] = (sides[0] - sides[1]) / (2 * h)
-    return (H + H.T) / 2
-
-
-def _escape(criterion: Criterion, point: Point) -> Point | None:
-    """A lower point along a negative eigenvector of Gamma, or None where the Gamma test holds."""
-    for t, (gamma, curve) in enumerate(criterion.gamma(point)):
-        half = np.linalg.pinv(root(curve)).T
-        values, vectors = np.linalg.eigh(half.T @ gamma @ half)
-        if values[0] >= -1e-8:
-            continue
-        v = half @ vectors[:, 0]
-        G = point.factors[t] @ point.factors[t].T
-        for size in (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-6):
-            moved = lower(
-                np.column_stack(
-                    [
-                        root(G),
-                        math.sqrt(size) * v * math.sqrt(len(criterion.structure.model.random[t].levels)),
-                    ]
-                )
-            )
-            trial = criterion.at(tuple(moved if i == t else L for i, L in enumerate(point.factors)))
-            if trial.value < point.value - 4 * (trial.bound + point.bound):
-                return trial
-    return None
-
-
-def _collapsed(criterion: Criterion, point: Point) -> Point | None:
-    """The point with every direction whose share of (G + F) is below 1e-5 set to zero variance."""
-    floors = criterion.structure.inward(criterion.floors(point))
-    factors, changed = [], False
-    for L, F in zip(point.factors, floors, strict=True):
-        half = root(F / point.sigma2)
-        inverse = np.linalg.pinv(half)
-        values, vectors = np.linalg.eigh(inverse @ L @ L.T @ inverse.T)
-        keep = values > 1e-5
-        changed = changed or not bool(keep.all())
-        factors.append(L if keep.all() else _trapezoid(half @ vectors[:, keep] * np.sqrt(values[keep])))
-    return criterion.at(tuple(factors)) if changed else None
-
-
-def _trapezoid(half: Matrix) -> Matrix:
-    """Lower triangular (k, k), same ``L L'`` as a (k, r) factor, columns beyond r exactly 0."""
-    k, r = half.shape
-    L = np.zeros((k, k))
-    if r:
-        L[:, :r] = np.tril(triangle(half.T).T)
-    return L
-
-
-def _flatten(factors: Factors) -> Vector:
-    return np.concatenate([L[np.tril_indices(len(L))] for L in factors] or [np.zeros(0)])
-
-
-def _unflatten(theta: Vector, like: Factors) -> Factors:
-    out, start = [], 0
-    for L in like:
-        size = len(L) * (len(L) + 1) // 2
-        new = np.zeros_like(L)
-        new[np.tril_indices(len(L))] = theta[start : start + size]
-        out.append(new)
-        start += size
-    return tuple(out)

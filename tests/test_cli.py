@@ -190,7 +190,13 @@ def test_ctrl_c_is_130_and_keeps_finished_fits(here: Path) -> None:
     command = [sys.executable, "-m", "bridge.cli", "run", "--engines", "numpy,statsmodels", "--jobs", "1"]
     env = environment() | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, cwd=here, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=here,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     while process.poll() is None and len(list((here / ".lmmbridge").glob("*.parquet"))) < 2:
         time.sleep(0.02)

@@ -8,7 +8,8 @@ import pytest
 
 from bridge.case import Case
 from bridge.model import build
-from bridge.reference import Reference, descend, distance, newton, optimum
+from bridge.newton import descend, newton
+from bridge.reference import Reference, distance, optimum
 from bridge.resources import find
 
 

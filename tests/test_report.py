@@ -94,6 +94,7 @@ def test_a_lower_optimum_found_later_replaces_the_reference(tmp_path) -> None:
             [[[tau2.hex()]]],
             criterion.unprofiled((np.array([[tau2]]),), sigma2)[0].hex(),
         )
+        worse |= {"kind": "polished", "certificate": None}
         path.write_text(json.dumps(worse))
     with session(tmp_path / "store") as referee:
         agreement = referee.judge([entry], engines=["numpy"])

@@ -294,7 +294,11 @@ def test_ctrl_c_stops_workers_and_keeps_fits(fakes, store):
     """Ctrl-C would leave workers at work, or lose finished fits."""
     text = script("Returns", 10, store.folder)
     run = subprocess.Popen(
-        [sys.executable, "-c", text], env=environment(FAKES_SECONDS="0.3"), stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", text],
+        env=environment(FAKES_SECONDS="0.3"),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     until(lambda: len(list(store.folder.glob("*.parquet"))) >= 2)
     run.send_signal(signal.SIGINT)
