@@ -22,8 +22,10 @@ from bridge.spec import SCHEMA, Expect, Spec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bridge.certificate import Certificate
     from bridge.model import Model
 
+CERTIFIED = "certified.parquet"
 ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -169,6 +171,27 @@ class Case:
         from bridge.model import build
 
         return build(self.spec.formula, self.frame(), missing=self.spec.missing, name=str(self.folder))
+
+    @property
+    def data_hash(self) -> str:
+        """Content hash of the data, as case.toml has it; of the data drawn, if it has none."""
+        return self.spec.data.hash if self.spec.data else data.content_hash(self.drawn())
+
+    def certificates(self) -> dict[Method, Certificate]:
+        """What certified.parquet says of this formula and these data, by method; empty if nothing.
+
+        Raises
+        ------
+        StoreError
+            The file is not a certificate.
+        """
+        from bridge.certificate import read
+
+        path = self.folder / CERTIFIED
+        if not path.exists():
+            return {}
+        about = self.spec.formula, self.data_hash
+        return {c.method: c for c in read(path) if (c.formula, c.data_hash) == about}
 
 
 def check_id(case_id: str) -> None:

@@ -149,6 +149,8 @@ class Certificate:
         Working precision of the proof.
     starts : tuple of str
         Where the search began.
+    formula : str
+        Of the model, as it was written.
     data_hash : str
         Content hash of the data.
     versions : mapping
@@ -163,6 +165,7 @@ class Certificate:
     optima: tuple[Local, ...] = ()
     bits: int = 0
     starts: tuple[str, ...] = ()
+    formula: str = ""
     data_hash: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -195,6 +198,7 @@ class Certificate:
             "digits": DIGITS,
             "bits": self.bits,
             "starts": list(self.starts),
+            "formula": self.formula,
             "data_hash": self.data_hash,
             "versions": dict(self.versions),
             "optima": [asdict(o) for o in self.optima],
@@ -272,7 +276,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Certificate, ...]:
         table = pq.ParquetFile(path).read()
         metadata = table.schema.metadata or {}
         if metadata.get(b"schema") != SCHEMA.encode() or not table.schema.equals(schema()):
-            raise StoreError(f"{path}: not a certificate of this version ({SCHEMA}); make it again")
+            raise StoreError(
+                f"{path}: not a certificate of this version ({SCHEMA}); remove it, then make it again"
+            )
         return tuple(
             _certificate(method, facts, [r for r in table.to_pylist() if r["method"] == method])
             for method, facts in json.loads(metadata[b"certificates"]).items()
@@ -280,7 +286,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Certificate, ...]:
     except FileNotFoundError as error:
         raise StoreError(f"{path}: there is no certificate; make one") from error
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path}: not a certificate ({type(error).__name__}); make it again") from error
+        raise StoreError(
+            f"{path}: not a certificate ({type(error).__name__}); remove it, then make it again"
+        ) from error
 
 
 def _certificate(method: Method, facts: dict[str, Any], records: list[dict[str, Any]]) -> Certificate:
@@ -304,7 +312,7 @@ def _certificate(method: Method, facts: dict[str, Any], records: list[dict[str, 
         )
         for o in facts["optima"]
     )
-    names = ("status", "why", "proof", "note", "bits", "data_hash", "versions")
+    names = ("status", "why", "proof", "note", "bits", "formula", "data_hash", "versions")
     return Certificate(
         method, **{n: facts[n] for n in names}, rows=rows, optima=optima, starts=tuple(facts["starts"])
     )

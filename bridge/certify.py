@@ -60,7 +60,7 @@ def certify(
         The model is too large even for float64.
     """
     versions = {"lmmbridge": __version__, "python-flint": version("python-flint")}
-    blank = Certificate(method, "undecided", data_hash=data_hash, versions=versions)
+    blank = Certificate(method, "undecided", formula=model.formula, data_hash=data_hash, versions=versions)
     reasons = problems(model)
     if reasons:
         return replace(blank, status="unidentified", why="; ".join(reasons))
@@ -235,6 +235,8 @@ def check(certificate: Certificate, model: Model, data_hash: str | None = None) 
     """
     if data_hash is not None and data_hash != certificate.data_hash:
         return f"data: hash {data_hash} is not the certificate's {certificate.data_hash}; certify again"
+    if certificate.formula != model.formula:
+        return f"formula: {model.formula} is not the certificate's {certificate.formula}; certify again"
     reasons = problems(model)
     if certificate.status == "unidentified":
         return None if reasons and not certificate.rows else "status: unidentified does not hold"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bridge.commands import add, compare, doctor, engines, generate, listing, run
+from bridge.commands import add, certify, compare, doctor, engines, export, generate, listing, run
 
 app = typer.Typer(
     name="lmmbridge",
@@ -24,14 +24,16 @@ app = typer.Typer(
 
     - `lmmbridge doctor`: what this machine lacks, and how to get it
 
-    Exit codes: 0 all as expected; 1 an unexpected disagreement, or a required engine is missing; 2 bad input;
-    130 stopped with Ctrl-C (finished fits are kept).""",
+    Exit codes: 0 all as expected; 1 an unexpected disagreement, a certificate that does not hold, or a required engine
+    is missing; 2 bad input; 130 stopped with Ctrl-C (finished fits are kept).""",
 )
 
 for command in (run.run, compare.compare, add.add, generate.generate):
     app.command()(command)
 app.command("list")(listing.listing)
 app.command("engines")(engines.engines)
+app.command()(certify.certify)
+app.command("export-reference")(export.export_reference)
 app.command()(doctor.doctor)
 
 
