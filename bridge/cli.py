@@ -24,8 +24,8 @@ app = typer.Typer(
 
     - `lmmbridge doctor`: what this machine lacks, and how to get it
 
-    Exit codes: 0 all as expected; 1 an unexpected disagreement, a certificate that does not hold, or a required engine
-    is missing; 2 bad input; 130 stopped with Ctrl-C (finished fits are kept).""",
+    Exit codes: 0 all as expected; 1 an unexpected disagreement, a certificate that fails, or a required
+    engine is missing; 2 bad input; 130 stopped with Ctrl-C (finished fits are kept).""",
 )
 
 for command in (run.run, compare.compare, add.add, generate.generate):

@@ -46,7 +46,7 @@ def index(references: Sequence[Reference]) -> str:
         cells = (f"[{r.case.id}]({r.case.id}/README.md)", markdown(r.case.spec.formula), *_sizes(r), *said)
         lines.append(f"| {' | '.join(cells)} |")
     about = ABOUT.read_text(encoding="utf-8").format(version=__version__, shown=SHOWN)
-    return about + "\n".join(lines) + "\n"
+    return about.rstrip() + "\n\n" + "\n".join(lines) + "\n"
 
 
 def leaflet(reference: Reference) -> str:
