@@ -68,12 +68,12 @@ class Check:
 
 
 def resolution(model: Model, beta: Vector) -> Vector:
-    """What a stable computation in doubles may lose of each coefficient: eps (4 + sqrt n) |beta|.
+    """What a stable computation in doubles may lose of each coefficient: eps (4 + 8 sqrt n) |beta|.
 
     Nothing on ordinary data; with y = 1e12 + small (NIST's SmLs07) a double cannot hold the intercept
     to a thousandth of its standard error.
     """
-    return np.finfo(float).eps * (4 + math.sqrt(model.n)) * np.abs(beta)
+    return np.finfo(float).eps * (4 + 8 * math.sqrt(model.n)) * np.abs(beta)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from flint import arb
 
+    from bridge.model import Matrix, Model
+
 DIGITS = 30
 SCHEMA = "lmmbridge-certificate/1"
 Status = Literal["ok", "singular", "undecided", "refined", "unidentified"]
@@ -154,6 +156,8 @@ class Certificate:
     data_hash : str
         Content hash of the data.
     versions : mapping
+    allowed : mapping of str to float
+        Digits of each quantity that the data determine (bridge.allowed); not proven.
     """
 
     method: Method
@@ -168,6 +172,7 @@ class Certificate:
     formula: str = ""
     data_hash: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    allowed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def proven(self) -> bool:
@@ -201,8 +206,25 @@ class Certificate:
             "formula": self.formula,
             "data_hash": self.data_hash,
             "versions": dict(self.versions),
+            "allowed": dict(self.allowed),
             "optima": [asdict(o) for o in self.optima],
         }
+
+
+def covariances(certificate: Certificate, model: Model) -> tuple[tuple[Matrix, ...], float]:
+    """(Psi, sigma2) as nearest doubles: (k, k) arrays by random term, variance scale, user's units."""
+    import numpy as np
+
+    numbers = {(r.group, r.term): r.number.double for r in certificate.rows if r.effect == "ran_pars"}
+    psi = []
+    for term in model.random:
+        G = np.zeros((len(term.names), len(term.names)))
+        for i, first in enumerate(term.names):
+            for j, second in enumerate(term.names[i:], i):
+                name = f"var__{first}" if i == j else f"cov__{first}.{second}"
+                G[i, j] = G[j, i] = numbers[term.group, name]
+        psi.append(G)
+    return tuple(psi), numbers["Residual", "var__Observation"]
 
 
 def schema() -> pa.Schema:
@@ -312,7 +334,7 @@ def _certificate(method: Method, facts: dict[str, Any], records: list[dict[str, 
         )
         for o in facts["optima"]
     )
-    names = ("status", "why", "proof", "note", "bits", "formula", "data_hash", "versions")
+    names = ("status", "why", "proof", "note", "bits", "formula", "data_hash", "versions", "allowed")
     return Certificate(
         method, **{n: facts[n] for n in names}, rows=rows, optima=optima, starts=tuple(facts["starts"])
     )

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bridge import __version__, branch
-from bridge.certificate import Certificate, Local, Proof
+from bridge.allowed import allowed
+from bridge.certificate import Certificate, Local, Proof, covariances
 from bridge.chart import Chart, chart
 from bridge.criterion import Criterion, Factors, root
 from bridge.estimates import float_rows, labels, local, rows, unproven
@@ -79,7 +80,9 @@ def certify(
             answer = _attempt(replace(blank, starts=starts, bits=bits), sums, ends)
         if answer.status != "undecided":
             break
-    return answer
+    if not answer.rows:
+        return answer
+    return replace(answer, allowed=allowed(model, method, *covariances(answer, model)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from bridge.certificate import Certificate, Local, Quantity, from_record, to_record
+from bridge.certificate import Certificate, Local, Quantity, covariances, from_record, to_record
 from bridge.criterion import Criterion, Factors, Point, root
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
@@ -73,9 +73,8 @@ class Reference:
         criterion = Criterion(Structure.of(model), certificate.method)
         optima = tuple(_local(criterion, local) for local in certificate.optima)
         kind: Literal["certified", "refined"] = "certified" if certificate.proven else "refined"
-        found = cls(kind, criterion, optima, certificate)
-        first = replace(optima[0], psi=found._covariances(), sigma2=found._sigma2())
-        return replace(found, optima=(first, *optima[1:]))
+        psi, sigma2 = covariances(certificate, model)
+        return cls(kind, criterion, (replace(optima[0], psi=psi, sigma2=sigma2), *optima[1:]), certificate)
 
     @classmethod
     def polished(cls, model: Model, method: Method, known: Iterable[tuple[Factors, float]] = ()) -> Reference:
@@ -147,21 +146,6 @@ class Reference:
     def _fixed(self, effect: Quantity) -> Vector:
         names = self.criterion.structure.model.names
         return np.array([self._doubles[effect, None, None, name] for name in names])
-
-    def _sigma2(self) -> float:
-        return self._doubles["ran_pars", "Residual", None, "var__Observation"]
-
-    def _covariances(self) -> Factors:
-        out = []
-        for term in self.criterion.structure.model.random:
-            k = len(term.names)
-            G = np.zeros((k, k))
-            for i, first in enumerate(term.names):
-                for j, second in enumerate(term.names[i:], i):
-                    name = f"var__{first}" if i == j else f"cov__{first}.{second}"
-                    G[i, j] = G[j, i] = self._doubles["ran_pars", term.group, None, name]
-            out.append(G)
-        return tuple(out)
 
     @cached_property
     def floors(self) -> Factors:
