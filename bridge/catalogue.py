@@ -136,7 +136,8 @@ class Entry:
             return {}
         from bridge.certificate import read
 
-        return {c.method: c for c in read(self.certified) if c.data_hash == self.data_hash}
+        mine = self.formula, self.data_hash
+        return {c.method: c for c in read(self.certified) if (c.formula, c.data_hash) == mine}
 
     @cached_property
     def _certified_by(self) -> str:
