@@ -210,7 +210,7 @@ class Referee:
         """
         chosen = list(dict.fromkeys([*(engines or declared.names()), *required]))
         for name in chosen:
-            declared.target(name)
+            declared.check(name)
         groups = {
             (entry.name, method): (entry, method)
             for entry in entries

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from bridge.commands import add, certify, compare, doctor, engines, export, generate, listing, run
@@ -38,7 +40,8 @@ app.command()(doctor.doctor)
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point. Engines of one's own are found in the current folder, where nothing else hides them."""
+    sys.path.append("")
     app()
 
 

@@ -46,12 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
     named = [*_names(config, "lmm_engines"), *_names(config, "lmm_require")]
     if not named:
         return
-    from bridge.engines import target
+    from bridge.engines import check
     from bridge.errors import BridgeError
 
     try:
         for name in named:
-            target(name)
+            check(name)
     except BridgeError as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -167,6 +167,24 @@ def test_bad_input_is_2_in_one_line(faulty: Path, name: str) -> None:
     assert sorted(path for path in faulty.rglob("*") if ".lmmbridge" not in path.parts) == before
 
 
+OWN = "from bridge.engines.numpy import Numpy\n\n\nclass Mine(Numpy):\n    name = 'mine'\n"
+
+
+def test_an_engine_in_the_current_folder(here: Path) -> None:
+    """One's own engine would be unavailable, or a module beside the data would hide pandas."""
+    (here / "my_package").mkdir()
+    (here / "my_package/engine.py").write_text(OWN)
+    (here / "pandas.py").write_text("raise SystemExit('shadowed')")
+    words = ("-P", "-m", "bridge.cli", "compare", "trial.csv", FORMULA, "--engines")
+    done = program(*words, "numpy,my_package.engine:Mine", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "All 2 fits as expected (2 right)" in done.stdout
+    for name in ("my_package.engin:Mine", "my_package.engine:Yours"):
+        done = program(*words, f"numpy,{name}", cwd=here)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith(f"lmmbridge: engine {name}: cannot be imported")
+
+
 def test_without_r_everything_else_works(here: Path) -> None:
     """A machine without R would be a machine without lmmbridge."""
     (here / "bin").mkdir()

@@ -92,9 +92,10 @@ def test_without_r_its_engines_are_skipped_unless_required(case: Case, tmp_path:
 
 def test_unknown_engine_is_a_usage_error(case: Case, tmp_path: Path) -> None:
     """A misspelt engine would be a run without it."""
-    done = pytest_in(tmp_path, "--lmm-engines", "lme5")
-    assert done.returncode == 4
-    assert "lme5" in done.stderr
+    for name in ("lme5", "nowhere:Mine"):
+        done = pytest_in(tmp_path, "--lmm-engines", name)
+        assert done.returncode == 4
+        assert name in done.stderr
 
 
 def test_under_xdist_each_fit_is_made_once(case: Case, tmp_path: Path, fakes: Path) -> None:

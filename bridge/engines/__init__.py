@@ -54,6 +54,22 @@ def target(name: str) -> str:
     return targets()[name]
 
 
+def check(name: str) -> None:
+    """Refuse an engine that cannot be meant; a declared one may be missing, ``module:Class`` may not.
+
+    Raises
+    ------
+    BridgeError
+        Not a declared name, or a ``module:Class`` that cannot be imported.
+    """
+    target(name)
+    if ":" in name:
+        try:
+            get(name)
+        except UnavailableError as error:
+            raise BridgeError(f"{error}; mend the name, or put its folder on PYTHONPATH") from None
+
+
 def get(name: str) -> Engine:
     """Engine by name, or by ``module:Class``; its module is imported now, its software is not.
 
