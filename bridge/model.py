@@ -81,7 +81,7 @@ class Spelling:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """Everything that an engine needs, with R's semantics and lme4's names.
+    """Everything that an engine needs, with R's semantics and lme4's names. Its arrays are read-only.
 
     Attributes
     ----------
@@ -177,12 +177,15 @@ def build(
     designs = [design(bar.part, kept.variables, n) for bar in parsed.random]
     random = tuple(_random(bar, z, kept, name) for bar, z in zip(parsed.random, designs, strict=True))
     _check_distinct(random)
+    y = kept.y.values[:, 0]
+    for array in (y, fixed.matrix, *(a for term in random for a in (term.Z, term.index))):
+        array.setflags(write=False)
     speller = _Speller(kept, given.take(np.ones(len(gone), dtype=bool)) if missing == "pass" else kept, gone)
     spelling = speller.spell(parsed, fixed, designs)
     return Model(
         formula=parsed.text,
         response=deparse(parsed.response),
-        y=kept.y.values[:, 0],
+        y=y,
         X=fixed.matrix,
         names=fixed.names,
         random=random,

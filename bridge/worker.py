@@ -15,6 +15,8 @@ import sys
 from collections import OrderedDict
 from collections.abc import Hashable
 from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
 from importlib import import_module
 from numbers import Integral, Real
 from time import perf_counter
@@ -84,7 +86,7 @@ class Desk:
         begin = perf_counter()
         model = self.model(head)
         forget_output()
-        fit = answer(engine, model, head)
+        fit = answer(engine, own(model), head)
         printed = output()
         fit = fit.having(**common, messages=(*map(str, fit.messages), *([printed] if printed else [])))
         return _message(fit, begin)
@@ -129,6 +131,19 @@ class Desk:
             self.pipe.send({"state": "wants data"})
             frame = pa.ipc.open_stream(self.pipe.receive()[1]).read_all().to_pandas()
         return self.frames.keep(head["data_hash"], data.normalise(frame, head["case"]))
+
+
+def own(model: Model) -> Model:
+    """The same for one engine alone: what it changes, the next engine must not see.
+
+    The arrays are the same ones, and read-only (`bridge.model.build`).
+    """
+    return replace(
+        model,
+        random=tuple(replace(term) for term in model.random),
+        data=model.data.copy(),
+        spelling=deepcopy(model.spelling),
+    )
 
 
 def answer(engine: Engine, model: Model, head: dict[str, Any]) -> Fit:

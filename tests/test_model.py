@@ -94,7 +94,8 @@ def test_the_frame_is_left_alone() -> None:
     before = frame.copy()
     model = build("y ~ x * F + (x | g)", frame)
     pd.testing.assert_frame_equal(frame, before)
-    model.X[:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        model.X[:] = 0
     model.data["v0"] = 0.0
     pd.testing.assert_frame_equal(frame, before)
 

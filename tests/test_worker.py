@@ -79,6 +79,18 @@ def test_misbehaviour_becomes_a_status(fit, engine, status, reason):
     assert fit("Returns").status == "ok"
 
 
+@pytest.mark.parametrize("what", ["y", "X", "Z", "index", "data"])
+def test_an_engine_cannot_change_what_others_get(fakes, monkeypatch, what):
+    """The engine that came next would be blamed for what this one did to the data."""
+    monkeypatch.setenv("FAKES_OVERWRITE", what)
+    with Worker() as worker:
+        before = worker.fit(task("Shows"))
+        tried = worker.fit(task("Overwrites"))
+        assert worker.fit(task("Shows")).messages == before.messages
+    if what != "data":
+        assert (tried.status, tried.reason) == ("refused", "ValueError: assignment destination is read-only")
+
+
 def test_hang_in_compiled_code_is_cut_off(fit):
     """A fit that never ends would hold the run for ever."""
     answer = fit("Hangs", limit=0.3)

@@ -73,6 +73,17 @@ class Tells(Returns):
         return super().answer(model, method, profile).having(messages=told)
 
 
+class Shows(Returns):
+    """Tells in its messages every number and name that it was given."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """Arrays, frame and names."""
+        (term,) = model.random
+        arrays = [a.tolist() for a in (model.y, model.X, term.Z, term.index)]
+        told = arrays, model.data.to_dict("list"), model.spelling.fixed_names
+        return super().answer(model, method, profile).having(messages=(repr(told),))
+
+
 class SlowStart(Returns):
     """Takes its time to start, not to fit."""
 
@@ -118,6 +129,27 @@ class Exits(Returns):
     def answer(self, model: Model, method: Method, profile: Profile) -> Any:
         """Never."""
         sys.exit(4)
+
+
+class Overwrites(Returns):
+    """Changes what it was given: FAKES_OVERWRITE names the array, or ``data``."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """As the good one, if it may."""
+        what = os.environ["FAKES_OVERWRITE"]
+        if what == "data":
+            model.data["v0"] = 0.0
+            model.data.drop(columns="v1", inplace=True)
+            model.spelling.fixed_names.clear()
+        elif what == "y":
+            model.y[:] = 0
+        elif what == "X":
+            model.X[:] = 0
+        elif what == "Z":
+            model.random[0].Z[:] = 0
+        else:
+            model.random[0].index[:] = 0
+        return super().answer(model, method, profile)
 
 
 class Segfaults(Returns):
