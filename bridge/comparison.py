@@ -134,6 +134,6 @@ def _scaled(
 ) -> Comparison:
     estimate, truth, unit = float(estimate), float(truth), float(unit)
     off = abs(estimate - truth) / unit
-    return Comparison(
-        quantity, group, level, term, estimate, truth, off, scale, most, lre(estimate, truth, unit)
-    )
+    # A BLUP next to zero has no relative error that would mean anything.
+    correct = lre(off, 0.0, 1.0) if quantity == "BLUP" else lre(estimate, truth, unit)
+    return Comparison(quantity, group, level, term, estimate, truth, off, scale, most, correct)

@@ -36,9 +36,13 @@ def judgement(engine: str, beta: float, verdict: Verdict = Verdict.AGREE, reason
 def test_untrusted_text_is_shown_and_never_obeyed() -> None:
     """A title, level or engine message could write markup into a report or a terminal."""
     agreement = Agreement((judgement("numpy", 2.0, Verdict.WORSE_OPTIMUM, NASTY),))
-    for output in (markdown.document(agreement, 1.0, {}), repr(agreement), agreement._repr_html_()):
+    for output in (
+        markdown.document(agreement, 1.0, markdown.Extras()),
+        repr(agreement),
+        agreement._repr_html_(),
+    ):
         assert "\x1b" not in output
-    assert "<b>" not in markdown.document(agreement, 1.0, {})
+    assert "<b>" not in markdown.document(agreement, 1.0, markdown.Extras())
     assert "<b>" not in agreement._repr_html_()
     assert Grid(("a",), ((NASTY,),)).markdown().split("\n")[-1] == r"| &lt;b&gt;\|\`\*\_\[x\](y) \[31m \$ |"
 

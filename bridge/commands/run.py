@@ -88,12 +88,24 @@ def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, 
     from bridge.report.weights import TAGS, weights
 
     shares: dict[str, Grid] = {}
+    found = {
+        (entry.name, method): referee.reference(entry, method)
+        for entry in entries
+        for method in entry.methods
+        if entry.expect.get(method) in ("ok", "singular")
+    }
+    proofs = {where: (r.kind, r.certificate) for where, r in found.items()}
     for entry in entries:
         if TAGS & set(entry.tags) and entry.expect.get("REML") == "ok":
-            grid = weights(entry.model, referee.reference(entry, "REML"))
+            grid = weights(entry.model, found[entry.name, "REML"])
             if grid is not None:
                 shares[f"{entry.name}, REML"] = grid
-    markdown.write(agreement, folder, seconds, shares)
+    extras = markdown.Extras(
+        shares,
+        {where: certificate.allowed for where, (_, certificate) in proofs.items() if certificate},
+        {w: f"{kind}, {c.proof}" if c and c.proven else kind for w, (kind, c) in proofs.items()},
+    )
+    markdown.write(agreement, folder, seconds, extras)
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from bridge.errors import StoreError
-from bridge.report import tables, text
+from bridge.report import digits, tables, text
 from bridge.report.grid import Grid
 from bridge.report.measured import measured
 from bridge.report.provenance import provenance
@@ -18,15 +20,33 @@ if TYPE_CHECKING:
     from bridge.agreement import Agreement
 
 
-def write(agreement: Agreement, folder: Path, seconds: float, shares: Mapping[str, Grid]) -> None:
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a report shows besides an Agreement.
+
+    Attributes
+    ----------
+    shares : mapping of str to Grid
+        Tables of cluster weights, by the name of the case and method.
+    allowed : mapping of (case, method) to mapping of str to float
+        Digits that the data allow.
+    references : mapping of (case, method) to str
+        ``certified, global``, ``refined`` or ``polished``.
+    """
+
+    shares: Mapping[str, Grid] = field(default_factory=dict)
+    allowed: Mapping[digits.Where, Mapping[str, float]] = field(default_factory=dict)
+    references: Mapping[digits.Where, str] = field(default_factory=dict)
+
+
+def write(agreement: Agreement, folder: Path, seconds: float, extras: Extras) -> None:
     """report.md, results.parquet, verdicts.parquet and junit.xml.
 
     Parameters
     ----------
     seconds : float
         Wall time of the run.
-    shares : mapping of str to Grid
-        Tables of cluster weights, by the name of the case and method.
+    extras : Extras
 
     Raises
     ------
@@ -43,13 +63,13 @@ def write(agreement: Agreement, folder: Path, seconds: float, shares: Mapping[st
         raise StoreError(
             f"--report {folder}: cannot be made ({error.strerror}); name another folder"
         ) from None
-    write_bytes(document(agreement, seconds, shares).encode(), folder / "report.md")
+    write_bytes(document(agreement, seconds, extras).encode(), folder / "report.md")
     write_table(pa.Table.from_pandas(agreement.table, preserve_index=False), folder / "results.parquet")
     write_table(pa.Table.from_pandas(agreement.verdicts, preserve_index=False), folder / "verdicts.parquet")
     write_bytes(junit(agreement), folder / "junit.xml")
 
 
-def document(agreement: Agreement, seconds: float, shares: Mapping[str, Grid]) -> str:
+def document(agreement: Agreement, seconds: float, extras: Extras) -> str:
     """report.md: every text from data, a case or an engine is escaped."""
     parts = ["# Who agrees", f"**{text.markdown(agreement.sentence)}**", *map(text.markdown, agreement.notes)]
     parts += [tables.matrix(agreement).markdown(), text.markdown(text.LEGEND), "## Not expected"]
@@ -64,10 +84,15 @@ def document(agreement: Agreement, seconds: float, shares: Mapping[str, Grid]) -
         parts += ["## Not available", "\n".join(absent)]
     if (apart := tables.languages(agreement)) is not None:
         parts += ["## Python against R", _LANGUAGES, apart.markdown()]
-    parts += ["## Correct digits", _DIGITS, tables.digits(agreement).markdown()]
-    if shares:
+    parts += ["## Correct digits", text.markdown(digits.NOTE), _ENGINES, digits.digits(agreement).markdown()]
+    parts += [_CASES, digits.by_case(agreement, extras.allowed).markdown()]
+    if extras.shares:
         parts += ["## How much a cluster counts", _SHARES]
-        parts += [f"### {text.markdown(name)}\n\n{grid.markdown()}" for name, grid in shares.items()]
+        parts += [f"### {text.markdown(name)}\n\n{grid.markdown()}" for name, grid in extras.shares.items()]
+    if extras.references:
+        kinds = Counter(extras.references.values())
+        said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        parts += ["## References", f"{said}. {_REFERENCES}"]
     parts += ["## Tolerances", _TOLERANCES, measured(agreement).markdown()]
     parts += ["## Provenance", provenance(agreement, seconds).markdown()]
     return "\n\n".join(parts) + "\n"
@@ -82,8 +107,15 @@ _TOLERANCES = (
     "Largest differences over the fits that agree, beside what is allowed and what bridge/tolerance.toml "
     "states as the worst measured; scales as in docs/verdicts.md."
 )
-_DIGITS = (
-    "Median of -log10 of the relative error against the reference, the worst in parentheses; at most 15."
+_REFERENCES = (
+    "Certified: one and only one local optimum is proven, in ball arithmetic, to lie where the numbers say; "
+    "global: it is proven to be the lowest of all; local (searched): no lower one was found. See "
+    "docs/certificates.md."
+)
+_ENGINES = "Median over the numbers of all fits, right or wrong; the worst in parentheses."
+_CASES = (
+    "By case, the worst digits of G, sigma, beta, SE and BLUPs, in this order. *data allow*: digits that "
+    "survive a change of each datum by half a unit in its last place."
 )
 _SHARES = (
     "With a predictor that is constant within clusters, lm weights a cluster's mean by its size n, the mixed "

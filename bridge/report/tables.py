@@ -1,4 +1,4 @@
-"""Tables of an Agreement: quantities by engine, verdicts with reasons, cases by engine, digits."""
+"""Tables of an Agreement: quantities by engine, verdicts with reasons, cases by engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
-from statistics import median
 from typing import TYPE_CHECKING
 
 from bridge.comparison import Comparison
@@ -100,30 +99,6 @@ def counts(judgements: Iterable[Judgement]) -> str:
     """``12 agree, 1 worse optimum``, as a progress bar shows it."""
     tally = Counter(text.words(j) for j in judgements)
     return "  ".join(f"{n} {word}" for word, n in sorted(tally.items(), key=lambda item: -item[1]))
-
-
-def digits(agreement: Agreement) -> Grid:
-    """Median and worst number of correct digits (LRE) of each engine's own numbers."""
-    kinds = {
-        "fixed effects": ("beta",),
-        "variances": ("var", "sigma"),
-        "BLUPs": ("BLUP",),
-        "logLik": ("logLik",),
-    }
-    fits: dict[str, list[Judgement]] = {}
-    for j in agreement.judgements:
-        if j.rows:
-            fits.setdefault(
-                j.fit.engine + ("" if j.fit.profile == "default" else f" ({j.fit.profile})"), []
-            ).append(j)
-    rows = []
-    for name, these in fits.items():
-        cells = []
-        for quantity in kinds.values():
-            found = [r.lre for j in these for r in j.rows if r.quantity in quantity and not math.isnan(r.lre)]
-            cells.append(f"{median(found):.1f} ({min(found):.1f})" if found else "")
-        rows.append((name, str(len(these)), *cells))
-    return Grid(("engine", "fits", *kinds), tuple(rows), numeric=True)
 
 
 def languages(agreement: Agreement) -> Grid | None:
