@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds docker/Dockerfile and runs its tests, with no Docker engine and no image registry.
-#   docker/build-local.sh [COMMAND...]     COMMAND instead of pytest
+#   docker/build-local.sh [COMMAND...]     COMMAND instead of the tests
 # As root; needs buildah and mmdebstrap. WORK=folder keeps the base and the layers for the next time.
 set -eu
 umask 022
@@ -43,26 +43,22 @@ if ! $B inspect --type image localhost/debian:trixie-slim >/dev/null 2>&1; then
     $B rm "$c" >/dev/null
 fi
 
-# pip inside asks what pip here asks: its settings, the folders they name and the host's certificates
-# are there while the image is built, and leave nothing in it.
+# pip inside asks whom pip here asks, but for folders of this machine; the settings and the host's certificates are
+# there while the image is built, and leave nothing in it.
 bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 (umask 077 && python3 -m pip config list 2>/dev/null | sed 's/\\n/ /g' | awk -F "='" '
     BEGIN { print "[global]" }
-    { sub(/^.*\./, "", $1); sub(/\x27$/, "", $2) }
-    $1 != "cert" && !seen[$1]++ { print $1 " = " $2 }' >"$work/pip.conf") || die "cannot read pip's settings"
+    { sub(/^.*\./, "", $1); sub(/\x27$/, "", $2); gsub(/(file:\/\/)?\/[^ ]*/, "", $2) }
+    $1 != "cert" && $2 ~ /[^ ]/ && !seen[$1]++ { print $1 " = " $2 }' >"$work/pip.conf") || die "cannot read pip's settings"
 mounts="-v $work/pip.conf:/etc/pip.conf:ro"
 if [ -f "$bundle" ]; then
     echo "cert = /run/host-ca.crt" >>"$work/pip.conf"
     mounts="$mounts -v $(readlink -f "$bundle"):/run/host-ca.crt:ro"
 fi
-folders=$(sed -n "s/^[a-z-]* = //p" "$work/pip.conf" | tr " " "\n" | sed -n "s|^\(file://\)\{0,1\}/|/|p" | sort -u)
-for folder in $folders; do
-    [ -d "$folder" ] && mounts="$mounts -v $folder:$folder:ro"
-done
 
 # shellcheck disable=SC2086
 $B bud --pull-never --isolation chroot --format docker --layers $mounts -t localhost/lmmbridge -f docker/Dockerfile .
 
 c=$($B from --pull-never localhost/lmmbridge)
-[ $# -gt 0 ] || set -- pytest
+[ $# -gt 0 ] || set -- pytest -n 2 --lmm-require lme4,nlme,glmmTMB,lm
 $B run --isolation chroot "$c" -- "$@"
