@@ -72,7 +72,9 @@ class Desk:
 
     def versions(self, head: dict[str, Any]) -> Message:
         """The engine's versions in this interpreter."""
-        return {"state": "done", "versions": dict(_engine(head["target"]).version())}, b""
+        from bridge.engines import stated
+
+        return {"state": "done", "versions": stated(_engine(head["target"]))}, b""
 
     def fit(self, head: dict[str, Any]) -> Message:
         """One fit. The clock starts once the engine is there: its start-up is not the fit's time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import site
@@ -237,6 +238,39 @@ def test_unknown_and_incomplete_engines(fakes, monkeypatch, tmp_path):
         engines.get("half:Half")
     with pytest.raises(UnavailableError, match="nowhere"):
         engines.get("nowhere:Nothing")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("raise BaseException('odd')", "BaseException: odd"),
+        ("class Odd(Returns):\n    def __init__(self): raise SystemExit(0)", "SystemExit: 0"),
+        ("class Odd(Returns): pooling = 'total'", "pooling is 'total'; make it one of partial, complete"),
+        ("class Odd(Returns): std_error = []", "std_error is []; make it one of phi"),
+        ("class Odd(Returns): language = None", "language is None; make it one of Python, R"),
+        ("class Odd(Returns): family = 3", "family is 3; make it text"),
+        (
+            "class Odd(Returns):\n    def version(self): raise OSError('torn')",
+            "version() failed (OSError: torn)",
+        ),
+        (
+            "class Odd(Returns):\n    def version(self): raise SystemExit(0)",
+            "version() failed (SystemExit: 0)",
+        ),
+        ("class Odd(Returns):\n    def version(self): return 7", "version() failed (TypeError: "),
+        ("class Odd(Returns):\n    def version(self): return {'a': None}", "version() gave {'a': None}"),
+        ("class Odd(Returns):\n    def version(self): return {3: 'x'}", "version() gave {3: 'x'}"),
+    ],
+)
+def test_what_no_engine_may_be(fakes, monkeypatch, tmp_path, line, words):
+    """A broken adapter would end the run of all others, even with exit code 0."""
+    module = "odd" + hashlib.sha256(line.encode()).hexdigest()
+    (tmp_path / f"{module}.py").write_text(f"from fakes import Returns\n{line}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UnavailableError) as caught:
+        engines.versions(f"{module}:Odd")
+    assert words in str(caught.value)
 
 
 @pytest.mark.needs_r

@@ -76,9 +76,9 @@ def get(name: str) -> Engine:
     Raises
     ------
     BridgeError
-        No such engine, or what was found is not an `Engine`.
+        No such engine.
     UnavailableError
-        The adapter's own module cannot be imported.
+        The adapter's own module cannot be imported, or what was found is not an `Engine`.
     """
     return _load(target(name))
 
@@ -88,17 +88,51 @@ def _load(place: str) -> Engine:
     module, _, attribute = place.partition(":")
     try:
         found = getattr(import_module(module), attribute)()
-    except Exception as error:
+        fault = _fault(found)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may call sys.exit, or raise what is no Exception
         raise UnavailableError(
             f"engine {place}: cannot be imported: {type(error).__name__}: {error}"
         ) from error
-    lacks = [member for member in _MEMBERS if not hasattr(found, member)]
-    if lacks:
-        raise BridgeError(f"engine {place}: is not an Engine; give it {', '.join(lacks)}")
+    if fault:
+        raise UnavailableError(f"engine {place}: {fault}")
     return cast(Engine, found)
 
 
 _MEMBERS = ("name", "language", "family", "std_error", "pooling", "version", "supports", "fit")
+_WORDS = {
+    "language": ("Python", "R"),
+    "std_error": ("phi", "joint", "none"),
+    "pooling": ("partial", "complete"),
+}
+
+
+def _fault(found: object) -> str:
+    """Why something is not an `Engine`; empty if it looks like one."""
+    if lacks := [member for member in _MEMBERS if not hasattr(found, member)]:
+        return f"is not an Engine; give it {', '.join(lacks)}"
+    for name in ("name", "family"):
+        if not isinstance(getattr(found, name), str):
+            return f"its {name} is {getattr(found, name)!r:.80}; make it text"
+    for name, known in _WORDS.items():
+        if getattr(found, name) not in known:
+            return f"its {name} is {getattr(found, name)!r:.80}; make it one of {', '.join(known)}"
+    return ""
+
+
+def stated(engine: Engine) -> dict[str, str]:
+    """What an adapter's ``version()`` says; UnavailableError if that fails or is no text."""
+    try:
+        found = dict(engine.version())
+        if all(isinstance(text, str) for item in found.items() for text in item):
+            return found
+        said = f"gave {found!r:.200}"
+    except (KeyboardInterrupt, UnavailableError):
+        raise
+    except BaseException as error:
+        said = f"failed ({type(error).__name__}: {error})"
+    raise UnavailableError(f"engine {engine.name}: version() {said}; make it give names and versions as text")
 
 
 def interpreter(name: str) -> str:
@@ -117,7 +151,7 @@ def versions(name: str) -> dict[str, str]:
     """
     python = interpreter(name)
     if python == sys.executable:
-        return dict(get(name).version())
+        return stated(get(name))
     from bridge.process import Worker
 
     with Worker(python) as worker:
