@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -93,15 +94,20 @@ def _r() -> Iterator[Check]:
     try:
         command = [path, "--vanilla", "--no-echo", "-e", script, "--args", *PACKAGES]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
         yield Check(
             "R", "note", f"{path} does not start: {said[-1] if said else ''}", "reinstall r-base-core"
         )
         return
     version, *packages = done.stdout.split("\n")
+    pairs = [line.split() for line in packages if line.strip()]
+    if not re.fullmatch(r"[\d.]+", version.strip()) or any(len(pair) != 2 for pair in pairs):
+        said = done.stdout.strip()[:80]
+        yield Check("R", "note", f"{path} is no working R: it said {said!r}", "reinstall r-base-core")
+        return
     yield Check("R", "ok", f"{version.strip()}, {path}")
-    found = dict(line.split() for line in packages if line.strip())
+    found = dict(pairs)
     for name in PACKAGES:
         fix = f'install r-cran-{name.lower()}, or install.packages("{name}") in R'
         there = found.get(name, "-") != "-"

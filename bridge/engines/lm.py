@@ -14,5 +14,5 @@ class Lm(r.Adapter):
     pooling = "complete"
 
     def supports(self, model: Model, method: Method) -> str | None:
-        """None: it reads the fixed part only, of any model."""
-        return None
+        """It reads the fixed part only, of any model."""
+        return r.unnamed(model)

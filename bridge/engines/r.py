@@ -41,6 +41,9 @@ _ALIASES = r"v\d+(?::v\d+)*"
 _COLUMNS = rf"[01](?: \+ {_ALIASES})*"
 SPELLING = re.compile(rf"v0 ~ {_COLUMNS}(?: \+ \({_COLUMNS} \| {_ALIASES}\))*")
 
+LONGEST = 4095
+"""Bytes of a coefficient's name that R's model.matrix() keeps; of a longer one it drops the last part."""
+
 PRINTED: list[str] = []  # what R wrote to its console since it was last looked at
 
 
@@ -84,10 +87,16 @@ def _installed() -> dict[str, str]:
     command = [rscript, "--vanilla", "-e", code, str(find("r") / "versions.R"), *packages]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1]
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        said = (str(getattr(error, "stderr", "") or "").strip() or str(error)).splitlines()[-1]
         raise UnavailableError(f"R does not start ({rscript}): {said}; reinstall r-base-core") from error
-    return dict(line.split("\t") for line in asked.stdout.splitlines() if "\t" in line)
+    found = dict(line.split("\t", 1) for line in asked.stdout.splitlines() if "\t" in line)
+    if not found.keys() >= {"R", "BLAS", *packages}:
+        said = asked.stdout.strip()[:80]
+        raise UnavailableError(
+            f"{rscript} is no working R: asked for versions, it said {said!r}; reinstall R"
+        )
+    return found
 
 
 @cache
@@ -95,11 +104,16 @@ def _rinterface() -> Any:
     """rpy2's lower layer: this loads R's library and leaves R unstarted."""
     _rscript()
     os.environ.setdefault("RPY2_CFFI_MODE", "ABI")
-    if not find_spec("rpy2") or not find_spec("rpy2.rinterface"):
+    if not find_spec("rpy2"):
         raise UnavailableError("rpy2 is not installed: RPY2_CFFI_MODE=ABI pip install 'lmmbridge[r]'")
     try:
+        if not find_spec("rpy2.rinterface"):
+            raise ImportError("it has no rinterface")
         return import_module("rpy2.rinterface")
-    except Exception as error:  # a missing symbol, library or R_HOME, each by a class of its own
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a missing symbol, library or R_HOME, each by a class of its own
         raise UnavailableError(
             f"rpy2 cannot load this R ({type(error).__name__}: {error}): "
             "RPY2_CFFI_MODE=ABI pip install --force-reinstall 'lmmbridge[r]'"
@@ -273,6 +287,17 @@ def _terms(model: Model) -> dict[str, dict[str, str]]:
     return found
 
 
+def unnamed(model: Model) -> str | None:
+    """Why R cannot name the model's coefficients, None if it can."""
+    spelling = model.spelling
+    names = (name for these in (spelling.fixed_names, *spelling.random_names) for name in these.items())
+    for alias, name in names:
+        if len(alias.encode()) > LONGEST:
+            short = f"{name[:40]}..."
+            return f"R cuts coefficient names off after {LONGEST} bytes, as {short}; shorten that label"
+    return None
+
+
 class Adapter:
     """What the R engines share: the way to R; see `Engine` for the attributes."""
 
@@ -292,7 +317,9 @@ class Adapter:
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model, else the reason in a sentence."""
-        return None if model.random else f"{self.name} fits models with a random term, and this one has none"
+        if model.random:
+            return unnamed(model)
+        return f"{self.name} fits models with a random term, and this one has none"
 
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
         """Fit in this process; an R error is a `refused` Fit with R's words."""

@@ -22,6 +22,7 @@ from bridge.errors import ModelError, UnavailableError
 from bridge.model import build
 from bridge.resources import find
 
+ROOT = Path(__file__).resolve().parents[2]
 MIXED = [Lme4(), Nlme(), GlmmTMB()]
 ALL = [*MIXED, Lm()]
 METHODS = ["REML", "ML"]
@@ -459,3 +460,50 @@ def test_r_user(tmp_path):
         # (Days || Subject) of lme4's help: sd 5.99 for Days
         assert float(variance) == pytest.approx(5.99**2, abs=0.05)
     assert len(done.stdout.splitlines()) == 2
+
+
+def test_a_broken_rpy2_is_said(tmp_path: Path):
+    """An rpy2 that cannot be imported would end the run of all engines, R or not."""
+    (tmp_path / "rpy2").mkdir()
+    (tmp_path / "rpy2/__init__.py").write_text("raise OSError('libR.so: torn')\n")
+    done = asked(tmp_path, {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert "numpy {'numpy'" in done
+    assert "lm rpy2 cannot load this R (OSError: libR.so: torn)" in done
+
+
+def test_an_r_that_talks_rubbish_is_said(tmp_path: Path):
+    """A wrapper of Rscript that prints something else would end the run of all engines."""
+    for name in ("R", "Rscript"):
+        script = tmp_path / name
+        script.write_text("#!/bin/sh\necho module load r\n")
+        script.chmod(0o755)
+    done = asked(tmp_path, {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)})
+    assert "numpy {'numpy'" in done
+    assert f"lm {script} is no working R: asked for versions, it said 'module load r'" in done
+    assert f"R {tmp_path}/R is no working R: it said 'module load r'" in done
+
+
+def asked(folder: Path, changes: dict[str, str]) -> str:
+    """What all engines say of themselves in a process with this environment."""
+    code = (
+        "from bridge import doctor, engines\n"
+        "for name, said in engines.available().items(): print(name, said)\n"
+        "for check in doctor.examine(): print(check.what, check.found)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**os.environ, **changes}, cwd=folder, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+@needs_r
+@pytest.mark.parametrize(("length", "fits"), [(4093, True), (4094, False)])
+def test_names_longer_than_r_keeps(length: int, fits: bool):
+    """R cuts such names off: its engines would be called wrong for a label of the user's."""
+    rng = np.random.default_rng(5)
+    f = np.tile(["a", "b" * length], 30)
+    frame = pd.DataFrame({"y": rng.normal(size=60), "f": f, "g": np.repeat(list("uvwxyz"), 10)})
+    model = build("y ~ f + (1 | g)", frame)
+    reason = Lm().supports(model, "REML")
+    assert (reason is None) is fits
+    fixed = [row.term for row in Lm().fit(model, "REML", "default").select("fixed")]
+    assert (fixed == list(model.names)) is fits
