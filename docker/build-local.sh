@@ -48,8 +48,9 @@ fi
 bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 (umask 077 && python3 -m pip config list 2>/dev/null | sed 's/\\n/ /g' | awk -F "='" '
     BEGIN { print "[global]" }
-    { sub(/^.*\./, "", $1); sub(/\x27$/, "", $2); gsub(/(file:\/\/)?\/[^ ]*/, "", $2) }
-    $1 != "cert" && $2 ~ /[^ ]/ && !seen[$1]++ { print $1 " = " $2 }' >"$work/pip.conf") || die "cannot read pip's settings"
+    { sub(/^.*\./, "", $1); sub(/\x27$/, "", $2); n = split($2, words, " "); kept = ""
+      for (i = 1; i <= n; i++) if (words[i] !~ /^(file:\/\/)?\//) kept = kept " " words[i] }
+    $1 != "cert" && kept != "" && !seen[$1]++ { print $1 " =" kept }' >"$work/pip.conf") || die "cannot read pip's settings"
 mounts="-v $work/pip.conf:/etc/pip.conf:ro"
 if [ -f "$bundle" ]; then
     echo "cert = /run/host-ca.crt" >>"$work/pip.conf"
