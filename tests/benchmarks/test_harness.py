@@ -43,7 +43,7 @@ def test_share_of_the_harness_in_a_full_run() -> None:
     share = (busy - own) / own
     print(f"{len(fits)} fits: engines {own:.1f} s, workers {busy:.1f} s, share {share:.3f}")
     print(f"start-up {started} s")
-    assert all(fit.status == "ok" for fit in fits)
+    assert {fit.status for fit in fits} <= {"ok", "refused"}
     assert share <= SHARE
 
 
