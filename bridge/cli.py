@@ -7,6 +7,7 @@ import sys
 import typer
 
 from bridge.commands import add, certify, compare, doctor, engines, export, generate, listing, run
+from bridge.commands.common import ready
 
 app = typer.Typer(
     name="lmmbridge",
@@ -42,6 +43,7 @@ app.command()(doctor.doctor)
 def main() -> None:
     """Entry point. Engines of one's own are found in the current folder, where nothing else hides them."""
     sys.path.append("")
+    ready()
     app()
 
 

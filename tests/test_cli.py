@@ -233,3 +233,42 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     done = program("-c", code, cwd=tmp_path)
     assert done.stdout.strip().endswith("set()"), done.stdout
+
+
+def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """A command line of the shell, ``$B`` being lmmbridge."""
+    program = f"{sys.executable} -m bridge.cli"
+    return subprocess.run(
+        ["bash", "-c", line], env=environment() | {"B": program} | changes, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (f"$B compare trial.csv '{FORMULA}' --engines numpy,ols >&-", 0),
+        (f"$B compare trial.csv '{FORMULA}' --engines numpy,ols <&- >&- 2>&-", 0),
+        ("$B list >/dev/full", 2),
+        ("{ $B list; echo $? >code; } | true; exit $(cat code)", 141),
+        ("$B compare nix.csv 'y ~ x' 2>&-", 2),
+        ("$B compare nix.csv 'y ~ x' 2>/dev/full", 2),
+    ],
+)
+def test_an_output_that_takes_nothing(here: Path, line: str, code: int) -> None:
+    """A closed, full or broken output would be a traceback, or the exit code of a disagreement."""
+    done = shell(line)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [f"compare trial.csv '{FORMULA}' --engines numpy,ols", "doctor", "list"])
+def test_an_output_without_our_letters(here: Path, command: str) -> None:
+    """A terminal in ASCII would get a traceback instead of the answer."""
+    done = shell(
+        f"$B {command}", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    if command != "list":
+        assert "+ " in done.stdout

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -102,6 +106,8 @@ def ending(command: Callable[P, int | None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             code = command(*args, **kwargs)
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BridgeError as error:
             say(f"lmmbridge: {error}")
             raise typer.Exit(2) from None
@@ -114,10 +120,42 @@ def ending(command: Callable[P, int | None]) -> Callable[P, None]:
 
 
 def say(text: str) -> None:
-    """One line on stderr, whatever is in it."""
+    """One line on stderr, whatever is in it; nothing if nobody can hear it."""
+    if sys.stderr is None:
+        return
     line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    with suppress(OSError):
+        print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+
+
+def ready() -> None:
+    """Make stdout and stderr take whatever is said, closed or of another encoding as they may be."""
+    for file in (0, 1, 2):
+        try:
+            os.fstat(file)
+        except OSError:  # else a worker's pipe would get the number, and be closed or written to as output
+            os.open(os.devnull, os.O_RDWR)
+    codecs.register_error("lmmbridge", _instead)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="lmmbridge")
+
+
+_INSTEAD = {"✓": "+", "✗": "x", "–": "-", "≈": "~", "²": "2", "…": "."}
+
+
+def _instead(error: UnicodeError) -> tuple[str, int]:
+    """One character for each that the stream's encoding does not have: tables stay aligned."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_INSTEAD.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+def _forget_output() -> None:
+    """Let what could not be written go, else Python tries again at exit and complains."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def roots(ids: Sequence[str]) -> list[Path]:

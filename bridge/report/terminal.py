@@ -20,8 +20,15 @@ def console(stderr: bool = False) -> Console:
     """A console that never breaks lines of a file or pipe at 80 columns."""
     from rich.console import Console
 
+    class Plain(Console):
+        """One that leaves a broken pipe to `bridge.commands`: rich would exit with 1, a disagreement."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
+    terminal = stream is not None and stream.isatty()
+    return Plain(stderr=stderr, highlight=False, width=None if terminal else PLAIN_WIDTH)
 
 
 def show(agreement: Agreement, out: Console) -> None:
