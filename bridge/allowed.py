@@ -15,7 +15,7 @@ import numpy as np
 from bridge.criterion import Criterion, Factors
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
-from bridge.newton import newton
+from bridge.newton import flatten, hessian, unflatten
 from bridge.structure import Structure
 
 DRAWS = 3
@@ -29,12 +29,16 @@ def allowed(model: Model, method: Method, psi: Factors, sigma2: float) -> dict[s
     Parameters
     ----------
     psi, sigma2
-        The optimum, user's units, variance scale: each changed model's is found from there.
+        The optimum, user's units, variance scale: each changed model's is a Newton step away.
     """
-    at = _numbers(model, method, psi, sigma2)
+    criterion = Criterion(Structure.of(model), method)
+    start = criterion.at(criterion.factors(psi, sigma2))
+    inverse: Matrix = np.linalg.pinv(hessian(criterion, start), rcond=1e-9, hermitian=True).astype(float)
+    at = _numbers(criterion, psi, sigma2, inverse)
     worst = dict.fromkeys(at, 0.0)
     for seed in range(DRAWS):
-        changed = _numbers(_nudged(model, np.random.default_rng(seed)), method, psi, sigma2)
+        nudged = Criterion(Structure.of(_nudged(model, np.random.default_rng(seed))), method)
+        changed = _numbers(nudged, psi, sigma2, inverse)
         for name, values in at.items():
             size = np.max(np.abs(values), initial=0.0) if name == "BLUP" else np.abs(values)
             off = np.abs(changed[name] - values) / np.where(size > 0, size, math.inf) / 2
@@ -42,9 +46,10 @@ def allowed(model: Model, method: Method, psi: Factors, sigma2: float) -> dict[s
     return {n: round(min(MOST, -math.log10(off)) if off > 0 else MOST, 1) for n, off in worst.items()}
 
 
-def _numbers(model: Model, method: Method, psi: Factors, sigma2: float) -> dict[str, Vector]:
-    criterion = Criterion(Structure.of(model), method)
-    point, _ = newton(criterion, criterion.at(criterion.factors(psi, sigma2)))
+def _numbers(criterion: Criterion, psi: Factors, sigma2: float, inverse: Matrix) -> dict[str, Vector]:
+    start = criterion.at(criterion.factors(psi, sigma2))
+    theta = flatten(start.factors) - inverse @ flatten(criterion.gradient(start))
+    point = criterion.at(unflatten(theta, start.factors))
     return {
         "beta": criterion.beta(point),
         "SE": np.sqrt(np.diag(criterion.phi(point))),

@@ -35,12 +35,12 @@ def descend(criterion: Criterion, start: Factors) -> tuple[Point, float]:
 
 def newton(criterion: Criterion, point: Point) -> tuple[Point, float]:
     """Trust-region Newton with the exact gradient and central differences of it as Hessian."""
-    theta = _flatten(point.factors)
+    theta = flatten(point.factors)
     if not theta.size:
         return point, 0.0
     radius, predicted = 1.0 + float(np.linalg.norm(theta)), math.inf
     for _ in range(STEPS):
-        g = _flatten(criterion.gradient(point))
+        g = flatten(criterion.gradient(point))
         values, vectors = np.linalg.eigh(hessian(criterion, point))
         curved = np.maximum(np.abs(values), 1e-9 * np.max(np.abs(values), initial=1e-300))
         along = vectors.T @ g
@@ -51,13 +51,13 @@ def newton(criterion: Criterion, point: Point) -> tuple[Point, float]:
             length = float(np.linalg.norm(step))
             if length > radius:
                 step *= radius / length
-            trial = criterion.at(_unflatten(theta + step, point.factors))
+            trial = criterion.at(unflatten(theta + step, point.factors))
             if trial.value < point.value - trial.bound:
                 moved = trial
                 radius = max(radius, 2 * length) if length <= radius else 2 * radius
                 break
             if predicted < 1e-6 and abs(trial.value - point.value) <= 2 * (trial.bound + point.bound):
-                if float(np.linalg.norm(_flatten(criterion.gradient(trial)))) < 0.5 * float(
+                if float(np.linalg.norm(flatten(criterion.gradient(trial)))) < 0.5 * float(
                     np.linalg.norm(g)
                 ):
                     moved = trial
@@ -71,14 +71,14 @@ def newton(criterion: Criterion, point: Point) -> tuple[Point, float]:
 
 def hessian(criterion: Criterion, point: Point) -> Matrix:
     """d2 value / d theta2 (lower triangles by rows, Structure's coordinates), central differences."""
-    theta = _flatten(point.factors)
+    theta = flatten(point.factors)
     H = np.zeros((theta.size, theta.size))
     for i in range(theta.size):
         h = 6e-6 * max(1.0, abs(theta[i]))
         sides = [
-            _flatten(
+            flatten(
                 criterion.gradient(
-                    criterion.at(_unflatten(theta + sign * h * np.eye(theta.size)[i], point.factors))
+                    criterion.at(unflatten(theta + sign * h * np.eye(theta.size)[i], point.factors))
                 )
             )
             for sign in (1, -1)
@@ -134,11 +134,13 @@ def _trapezoid(half: Matrix) -> Matrix:
     return L
 
 
-def _flatten(factors: Factors) -> Vector:
+def flatten(factors: Factors) -> Vector:
+    """Lower triangles by rows, one term after the other: theta in the Structure's coordinates."""
     return np.concatenate([L[np.tril_indices(len(L))] for L in factors] or [np.zeros(0)])
 
 
-def _unflatten(theta: Vector, like: Factors) -> Factors:
+def unflatten(theta: Vector, like: Factors) -> Factors:
+    """Inverse of `flatten`."""
     out, start = [], 0
     for L in like:
         size = len(L) * (len(L) + 1) // 2
