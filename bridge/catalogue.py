@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from bridge import engines as declared
 from bridge.agreement import Agreement, refuse
-from bridge.errors import UnavailableError
+from bridge.errors import BridgeError, DataError, FormulaError, UnavailableError
 from bridge.fit import Fit, Method, Profile
 from bridge.grammar import Name
 from bridge.record import Place, Records
-from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute
+from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute, limited
 from bridge.store import Key, Store
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Entry:
             data_hash=spec.data.hash if spec.data else content_hash(frame),
             missing=spec.missing,
             expect={method: case.expect(method) for method in spec.methods},
-            limit=limit or spec.time_limit or LIMIT,
+            limit=limited(limit if limit is not None else spec.time_limit or LIMIT),
             known=spec.known_difference,
             tags=(*spec.tags, spec.family),
             certified=path if (path := case.folder / "certified.parquet").is_file() else None,
@@ -113,9 +113,14 @@ class Entry:
         from bridge.data import content_hash, normalise, read
         from bridge.formula import parse
 
+        if not isinstance(formula, str):
+            raise FormulaError(f'formula {formula!r:.80}: give it as text, such as "y ~ x + (1 | g)"')
         name, where = "data", "data"
         if isinstance(data, str | os.PathLike):
             name, where, data = Path(data).stem, os.fspath(data), read(data)
+        if not hasattr(data, "columns") or not hasattr(data, "iloc"):
+            kind = type(data).__name__
+            raise DataError(f"data: is of type {kind}; give a pandas DataFrame, or the path of a file")
         frame = normalise(data, where, columns(parse(formula)))
         return cls(
             name=name,
@@ -126,7 +131,7 @@ class Entry:
             data_hash=content_hash(frame),
             missing=cast(Literal["omit", "pass"], missing),
             expect=dict.fromkeys(methods, expect),
-            limit=limit,
+            limit=limited(limit),
         )
 
     @cached_property
@@ -208,7 +213,10 @@ class Referee:
         BridgeError
             An unknown engine; data, a formula or a model that cannot be used.
         """
-        chosen = list(dict.fromkeys([*(engines or declared.names()), *required]))
+        wanted = declared.names() if engines is None else [engines] if isinstance(engines, str) else engines
+        if not isinstance(wanted, list | tuple) or not wanted or not all(isinstance(e, str) for e in wanted):
+            raise BridgeError(f"engines {engines!r:.80}: name one or more of {', '.join(declared.names())}")
+        chosen = list(dict.fromkeys([*wanted, *required]))
         for name in chosen:
             declared.check(name)
         groups = {
@@ -367,9 +375,14 @@ class Unread(Store):
 def session(
     store: Store | str | os.PathLike[str] | None = None, jobs: int | None = None, fresh: bool = False
 ) -> Iterator[Referee]:
-    """A Referee with workers of its own, stopped at the end."""
+    """A Referee with workers of its own, stopped at the end; a KeyboardInterrupt says what is kept."""
     with LocalWorkers(jobs) as workers:
-        yield Referee(store if isinstance(store, Store | None) else Store(store), workers, fresh)
+        try:
+            yield Referee(store if isinstance(store, Store | None) else Store(store), workers, fresh)
+        except KeyboardInterrupt:
+            lost = "nothing is kept, as there is no store"
+            kept = "finished fits are kept, the same again goes on from there"
+            raise KeyboardInterrupt(lost if store is None else kept) from None
 
 
 def referee(

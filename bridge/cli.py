@@ -28,7 +28,7 @@ app = typer.Typer(
     - `lmmbridge doctor`: what this machine lacks, and how to get it
 
     Exit codes: 0 all as expected; 1 an unexpected disagreement, a certificate that fails, or a required
-    engine is missing; 2 bad input; 130 stopped with Ctrl-C (finished fits are kept).""",
+    engine is missing; 2 bad input; 130 stopped with Ctrl-C (`run` keeps finished fits).""",
 )
 
 for command in (run.run, compare.compare, add.add, generate.generate):

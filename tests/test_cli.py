@@ -221,8 +221,25 @@ def test_ctrl_c_is_130_and_keeps_finished_fits(here: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
-    assert error.startswith("lmmbridge: stopped")
+    assert error.startswith("lmmbridge: stopped; finished fits are kept")
     assert len(list((here / ".lmmbridge").glob("*.parquet"))) >= 2
+
+
+def test_ctrl_c_says_what_is_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`compare` would promise to go on from fits that it never kept."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bridge.catalogue.execute", stop)
+    done = call("compare", "trial.csv", FORMULA, *ENGINES)
+    assert (done.exit_code, done.stderr) == (
+        130,
+        "lmmbridge: stopped; nothing is kept, as there is no store\n",
+    )
+    done = call("compare", "trial.csv", FORMULA, *ENGINES, "--store", "kept")
+    assert "stopped; finished fits are kept" in done.stderr
+    assert ".lmmbridge" not in call("compare", "--help").stdout
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -233,6 +250,26 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     done = program("-c", code, cwd=tmp_path)
     assert done.stdout.strip().endswith("set()"), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--engines", ""), "name one or more of numpy"),
+        (("--engines", ","), "name one or more of numpy"),
+        (("--limit", "inf"), "at most 1e+07"),
+        (("--limit", "1e18"), "at most 1e+07"),
+        (("--limit", "0"), "above 0"),
+    ],
+)
+@pytest.mark.parametrize("command", [("compare", "trial.csv", FORMULA), ("run", "dyestuff")])
+def test_options_that_mean_nothing(
+    here: Path, command: tuple[str, ...], options: tuple[str, ...], words: str
+) -> None:
+    """A variable that is empty in a script would run all engines, and a limit without end overflow."""
+    done = call(*command, *options)
+    assert done.exit_code == 2, done.output
+    assert words in done.stderr
 
 
 def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -62,7 +62,7 @@ Profiles = Annotated[
 ]
 Methods = Annotated[list[Criterion] | None, typer.Option("--method", help="REML or ML; may be given twice.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Fits at a time; by default one a CPU.")]
-Limit = Annotated[float | None, typer.Option("--limit", min=0.001, help="Seconds a fit may take.")]
+Limit = Annotated[float | None, typer.Option("--limit", help="Seconds a fit may take.")]
 StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", help="Folder of finished fits; by default $LMMBRIDGE_STORE or .lmmbridge."),
@@ -111,9 +111,16 @@ def ending(command: Callable[P, int | None]) -> Callable[P, None]:
         except BridgeError as error:
             say(f"lmmbridge: {error}")
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            say("lmmbridge: stopped; finished fits are kept, the same command goes on from there")
+        except KeyboardInterrupt as stop:
+            say("; ".join(["lmmbridge: stopped", *map(str, stop.args)]))
             raise typer.Exit(130) from None
+        except BrokenPipeError:  # `| head`: as a program ends that SIGPIPE kills
+            _forget_output()
+            raise typer.Exit(141) from None
+        except OSError as error:
+            say(f"lmmbridge: {error.filename or 'the output'}: {error.strerror or error}")
+            _forget_output()
+            raise typer.Exit(2) from None
         raise typer.Exit(code or 0)
 
     return wrapped

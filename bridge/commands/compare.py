@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from bridge.commands import common
+
+Keep = Annotated[
+    Path | None, typer.Option("--store", help="Folder to keep finished fits in; by default none are kept.")
+]
 
 
 @common.ending
@@ -16,7 +25,7 @@ def compare(
     expect: common.Expect = common.Expected.ok,
     jobs: common.Jobs = None,
     limit: common.Limit = None,
-    store: common.StoreFolder = None,
+    store: Keep = None,
     require: common.Required = None,
 ) -> int:
     """Compare engines on your own data: a row a quantity, a column an engine, then the verdicts.
@@ -37,7 +46,7 @@ def compare(
         methods=common.methods(method, ("REML",)),
         missing=missing.value,
         expect=expect.value,
-        limit=limit or LIMIT,
+        limit=LIMIT if limit is None else limit,
     )
     refuse(str(data), entry.problems(), expect.value, "--expect unidentified")
     with session(store, jobs) as referee, watching(console(stderr=True)) as watch:
