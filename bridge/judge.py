@@ -235,12 +235,12 @@ def advice(model: Model) -> str:
     """What a user can do about an optimiser that stopped short."""
     for j, name in enumerate(model.names):
         x = model.X[:, j]
-        spread, centre = float(np.std(x)), abs(float(np.mean(x)))
+        spread, centre = float(np.std(x, ddof=1)), abs(float(np.mean(x)))
         if spread > 0 and centre > 100 * spread:
             return f"centre {name} (its mean is {centre / spread:.0f} times its sd)"
         if spread > 1e4 or 0 < spread < 1e-4:
             return f"rescale {name} (its sd is {spread:.2g})"
-    spread = float(np.std(model.y))
+    spread = float(np.std(model.y, ddof=1))
     if spread > 1e4 or spread < 1e-4:
         return f"rescale {model.response} (its sd is {spread:.2g})"
     return "tighten the optimiser or start elsewhere"

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bridge import engines
 from bridge.case import Case
 from bridge.fit import Fit, Row
-from bridge.judge import judge
-from bridge.model import Model
+from bridge.judge import advice, judge
+from bridge.model import Model, build
 from bridge.reference import Reference
 from bridge.resources import find
 from bridge.run import LocalWorkers, Task, execute
@@ -249,6 +250,12 @@ def test_an_unfinished_search_is_a_worse_optimum_with_advice(bench: Bench) -> No
     off = bench.judge("sleepstudy-days2000", exact(reference, psi=(2 * reference.best.psi[0],)))
     assert off.verdict is Verdict.WORSE_OPTIMUM
     assert "centre Days" in off.reason
+
+
+def test_the_advice_counts_in_sds_as_r_does() -> None:
+    """The user's own mean(x) / sd(x) would be another number: sd(c(999, 1000, 1001)) is 1 in R."""
+    frame = pd.DataFrame({"y": [1.0, 2.5, 2.0], "x": [999.0, 1000.0, 1001.0], "g": ["a", "a", "b"]})
+    assert advice(build("y ~ x + (1 | g)", frame)) == "centre x (its mean is 1000 times its sd)"
 
 
 def test_a_gap_within_tolerance_but_numbers_apart_is_flat(bench: Bench) -> None:
