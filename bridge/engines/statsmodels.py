@@ -87,9 +87,10 @@ def form(model: Model) -> Form | str:
     wide = [t for t in terms if len(t.names) > 1]
     lost = [t for t in wide if t not in own]
     if lost:
+        shown = ", ".join([*lost[0].names[:2], *(["..."] if len(lost[0].names) > 2 else [])])
         return (
-            f"MixedLM takes correlated effects only on the outermost of nested factors; ({lost[0].names[0]}, "
-            f"{lost[0].names[1]}, ... | {lost[0].group}) is not"
+            "MixedLM takes correlated effects only on the outermost of nested factors; "
+            f"({shown} | {lost[0].group}) is not"
         )
     if len(wide) > 1:
         return f"MixedLM takes one term with correlated effects; there are {len(wide)} on {wide[0].group}"

@@ -164,7 +164,8 @@ def test_tight_is_finite():
     ("formula", "reason"),
     [
         ("y ~ x + (1 + x | g) + (1 | h)", "outermost of nested factors"),
-        ("y ~ 1 + (1 + x | h:half) + (1 | h)", "outermost of nested factors"),
+        ("y ~ 1 + (1 + x | h:half) + (1 | h)", "((Intercept), x | h:half) is not"),
+        ("y ~ 1 + (1 + x + I(x^2) | h:half) + (1 | h)", "((Intercept), x, ... | h:half) is not"),
     ],
 )
 def test_unsupported(formula, reason):
