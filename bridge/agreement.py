@@ -99,11 +99,13 @@ class Agreement:
 
     @property
     def sentence(self) -> str:
-        """The answer in one sentence."""
+        """The answer in one sentence, in the words of the tables."""
+        from bridge.report.text import SHORT
+
         fits = [j for j in self.judgements if not j.verdict.neutral]
         odd = [j for j in fits if not j.expected]
         passes = sum(j.verdict.passes for j in fits)
-        counts = Counter(str(j.verdict) for j in fits if not j.verdict.passes)
+        counts = Counter(SHORT[j.verdict] for j in fits if not j.verdict.passes)
         rest = "".join(f", {n} {name}" for name, n in sorted(counts.items()))
         if not fits:
             start = "Nothing was compared: no engine could fit any of it."
@@ -184,8 +186,8 @@ def compare(
     _among("profiles", profiles, get_args(Profile))
     _among("missing", [missing], ("omit", "pass"))
     _among("expect", [expect], ("ok", "singular", "unidentified", "refused"))
-    if not limit > 0:
-        raise BridgeError(f"limit {limit!r}: is not a number of seconds above 0")
+    if not isinstance(store, str | os.PathLike | None):
+        raise BridgeError(f"store {store!r:.80}: is no path; name a folder, or leave it out")
     entry = Entry.of_data(data, formula, methods=methods, missing=missing, expect=expect, limit=limit)
     refuse(entry.name, entry.problems(), expect)
     with session(store) as referee:
@@ -200,5 +202,5 @@ def refuse(name: str, problems: Iterable[str], expect: str, remedy: str = 'expec
 
 
 def _among(field: str, values: Sequence[str], allowed: Sequence[str]) -> None:
-    if isinstance(values, str) or not values or any(value not in allowed for value in values):
+    if not isinstance(values, list | tuple) or not values or any(value not in allowed for value in values):
         raise BridgeError(f"{field} {values!r}: use one or more of {', '.join(allowed)}")

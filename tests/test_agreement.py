@@ -94,6 +94,15 @@ def test_exit_code(judged: tuple[Judgement, ...], required: tuple[str, ...], cod
     assert Agreement(judged, required=required).exit_code == code
 
 
+def test_the_sentence_speaks_as_the_tables_do() -> None:
+    """The same thing would have one name in the table and another below it."""
+    kinds = (Verdict.AGREE, Verdict.MULTIMODAL, Verdict.WRONG_COMPUTATION)
+    found = Agreement(tuple(judgement(verdict, expected=verdict.passes) for verdict in kinds))
+    words = "2 of 3 fits not as expected (1 right, 1 other optimum, 1 wrong numbers)."
+    assert found.sentence.startswith(words)
+    assert list(found.verdicts["verdict"]) == [str(verdict) for verdict in kinds]
+
+
 def test_rows_left_out_are_counted() -> None:
     """Rows with missing values would vanish without a word."""
     frame = clusters()
@@ -157,6 +166,17 @@ def test_ill_posed_model_runs_when_it_is_expected() -> None:
         {"profiles": ["fast"]},
         {"expect": "fine"},
         {"limit": 0},
+        {"limit": float("inf")},
+        {"limit": float("nan")},
+        {"limit": 1e18},
+        {"limit": "5"},
+        {"limit": None},
+        {"engines": []},
+        {"engines": [3]},
+        {"store": 3},
+        {"methods": None},
+        {"profiles": 3},
+        {"missing": None},
         {"engines": ["lme5"]},
         {"missing": "drop"},
     ],
@@ -181,3 +201,24 @@ def test_works_from_standard_input(tmp_path) -> None:
     code = f"import bridge\nprint(bridge.compare('t.csv', {FORMULA!r}, engines=['numpy']).sentence)\n"
     done = program("-", cwd=tmp_path, text=code)
     assert done.stdout.strip() == "All 1 fits as expected (1 right).", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "formula", "error"),
+    [
+        (None, FORMULA, DataError),
+        ({"y": [1]}, FORMULA, DataError),
+        (np.ones((9, 3)), FORMULA, DataError),
+        (clusters(), None, FormulaError),
+        (clusters(), 3, FormulaError),
+    ],
+)
+def test_arguments_of_other_types(data: object, formula: object, error: type[Exception]) -> None:
+    """A slip of the pen would be a traceback from deep inside."""
+    with pytest.raises(error):
+        compare(data, formula)
+
+
+def test_one_engine_by_its_name() -> None:
+    """A name without brackets would be taken letter by letter."""
+    assert [j.fit.engine for j in compare(clusters(), FORMULA, engines="numpy").judgements] == ["numpy"]
