@@ -61,8 +61,9 @@ def test_python_against_r_is_the_distance_of_the_two() -> None:
     grid = tables.languages(Agreement((judgement("numpy", 1.1), judgement("lme4", 0.9))))
     assert grid is not None
     assert grid.rows == (("numpy and lme4", "1 of 1", "0.4", "", ""),)
-    wrong = judgement("lme4", 0.9, Verdict.WORSE_OPTIMUM)
-    assert tables.languages(Agreement((judgement("numpy", 1.1), wrong))).rows[0][1:3] == ("0 of 1", "")
+    for verdict in (Verdict.WORSE_OPTIMUM, Verdict.FLAT):
+        other = judgement("lme4", 0.9, verdict)
+        assert tables.languages(Agreement((judgement("numpy", 1.1), other))).rows[0][1:3] == ("0 of 1", "")
 
 
 def test_weights_are_those_of_the_formula() -> None:

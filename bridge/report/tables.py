@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.comparison import Comparison
 from bridge.report import text
 from bridge.report.grid import Grid
-from bridge.verdict import Judgement
+from bridge.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
     from bridge.agreement import Agreement
@@ -102,13 +102,15 @@ def counts(judgements: Iterable[Judgement]) -> str:
 
 
 def languages(agreement: Agreement) -> Grid | None:
-    """Python engines against R engines: the largest difference between two that are both right.
+    """Python engines against R engines: the largest difference between two that both agree
+    with the optimum.
 
     Fixed effects in units of the exact SE, variance components and BLUPs in units of G + F
     (docs/verdicts.md). Default profile. None unless both languages are there.
     """
     from bridge import engines
 
+    agree = {Verdict.AGREE, Verdict.AGREE_SINGULAR}  # numbers that are FLAT may be far apart
     spoken = {
         name: engines.get(name).language
         for name in {j.fit.engine for j in agreement.judgements if partial(j)}
@@ -122,10 +124,10 @@ def languages(agreement: Agreement) -> Grid | None:
     rows = []
     for ours, theirs in product(python, r):
         both = [(a, by_engine[theirs][key]) for key, a in by_engine[ours].items() if key in by_engine[theirs]]
-        right = [(a, b) for a, b in both if a.verdict.passes and b.verdict.passes]
+        right = [(a, b) for a, b in both if {a.verdict, b.verdict} <= agree]
         cells = [_apart(right, quantity) for quantity in ("beta", "var", "BLUP")]
         rows.append((f"{ours} and {theirs}", f"{len(right)} of {len(both)}", *cells))
-    head = ("engines", "fits both right", "fixed effects / SE", "variances / (G+F)", "BLUPs / sqrt(G+F)")
+    head = ("engines", "fits where both agree", "fixed effects / SE", "variances / (G+F)", "BLUPs / sqrt(G+F)")
     return Grid(head, tuple(rows), numeric=True) if rows else None
 
 
