@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.catalogue import Entry, Referee
+from bridge.engines import get
 from bridge.errors import StoreError
 from bridge.report import text
 from bridge.run import LocalWorkers
@@ -95,7 +96,15 @@ def failure(judgement: Judgement, peers: Sequence[Judgement], path: Path) -> str
     lines += [f"  {text.explain(row)}" for row in rows[:MOST]]
     if len(rows) > MOST:
         lines.append(f"  and {len(rows) - MOST} more")
-    right = [p.fit.engine for p in peers if p.verdict.passes and p.fit.profile == judgement.fit.profile]
+    mine = get(judgement.fit.engine)
+    right = [
+        p.fit.engine
+        for p in peers
+        if p.verdict.passes
+        and p.fit.profile == judgement.fit.profile
+        and p.fit.engine != judgement.fit.engine
+        and get(p.fit.engine).pooling == mine.pooling
+    ]
     who = f", where {', '.join(right)} arrived" if right else ""
     lines.append(f"  The right numbers belong to the lowest optimum of the exact criterion{who}.")
     if judgement.fit.messages:

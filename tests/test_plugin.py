@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from bridge.case import Case
+from bridge.court import failure
+from bridge.fit import Fit
+from bridge.verdict import Judgement, Verdict
 from tests.front import FORMULA, clusters, program, pytest_in
 
 ENGINES = "numpy,ols"
@@ -63,6 +66,22 @@ def test_a_known_difference_passes_and_says_so(tmp_path: Path) -> None:
     assert "deviance units above the optimum, allowed" in done.stdout
     assert "where numpy arrived" in done.stdout
     assert done.returncode == 1
+
+
+def test_only_others_of_the_same_pooling_are_pointed_at(case: Case) -> None:
+    """A failure would send the user to a model without groups, to itself, or to one that is wrong."""
+    judged = [
+        Judgement("mine", Fit(engine, "REML", "default"), verdict, "why", 0.0, (), "ok", None, False, "why")
+        for engine, verdict in [
+            ("numpy", Verdict.AGREE),
+            ("ols", Verdict.AGREE),
+            ("statsmodels", Verdict.AGREE),
+            ("lme4", Verdict.WORSE_OPTIMUM),
+        ]
+    ]
+    wrong = failure(judged[3], judged, case.folder)
+    assert "where numpy, statsmodels arrived" in wrong
+    assert "where statsmodels arrived" in failure(judged[0], judged, case.folder)
 
 
 def test_a_foreign_case_is_ignored_and_a_broken_one_is_an_error(case: Case, tmp_path: Path) -> None:
