@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bridge.catalogue import Entry, Referee
 from bridge.engines import get
-from bridge.errors import StoreError
+from bridge.errors import BridgeError, CaseError, StoreError
 from bridge.report import text
 from bridge.run import LocalWorkers
 from bridge.store import Store
@@ -45,6 +45,7 @@ class Court:
         self.referee = Referee(self.store, self.workers)
         self._entries: dict[Path, Entry] = {}
         self._judged: dict[tuple[Path, Method], Judged] = {}
+        self._unusable: set[tuple[Path, Method]] = set()
 
     def judge(
         self, case: Case, method: Method, engines: Sequence[str], profiles: Sequence[Profile]
@@ -52,17 +53,33 @@ class Court:
         """All engines and profiles of a case and method, judged once.
 
         Under pytest-xdist the first process makes the fits and the others wait, then read them.
+
+        Raises
+        ------
+        BridgeError
+            The case cannot be used; why is said once, and then in short.
         """
         key = case.folder, method
+        if key in self._unusable:
+            raise CaseError(f"{case.folder}, {method}: cannot be judged; its first test here says why")
         if key not in self._judged:
-            if case.folder not in self._entries:
-                self._entries[case.folder] = Entry.of_case(case)
-            with self._alone(f"{case.folder.resolve()} {method}"):
-                agreement = self.referee.judge(
-                    [self._entries[case.folder]], engines=engines, methods=[method], profiles=profiles
-                )
-            self._judged[key] = {(j.fit.engine, j.fit.profile): j for j in agreement.judgements}
+            try:
+                self._judged[key] = self._found(case, method, engines, profiles)
+            except BridgeError:
+                self._unusable.add(key)
+                raise
         return self._judged[key]
+
+    def _found(
+        self, case: Case, method: Method, engines: Sequence[str], profiles: Sequence[Profile]
+    ) -> Judged:
+        if case.folder not in self._entries:
+            self._entries[case.folder] = Entry.of_case(case)
+        with self._alone(f"{case.folder.resolve()} {method}"):
+            agreement = self.referee.judge(
+                [self._entries[case.folder]], engines=engines, methods=[method], profiles=profiles
+            )
+        return {(j.fit.engine, j.fit.profile): j for j in agreement.judgements}
 
     def close(self) -> None:
         """Stop the workers."""

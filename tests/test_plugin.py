@@ -84,6 +84,16 @@ def test_only_others_of_the_same_pooling_are_pointed_at(case: Case) -> None:
     assert "where statsmodels arrived" in failure(judged[0], judged, case.folder)
 
 
+def test_a_case_that_cannot_be_used_is_tried_and_explained_once(case: Case, tmp_path: Path) -> None:
+    """Each of its tests would start anew and say the same at length."""
+    text = (case.folder / "case.toml").read_text(encoding="utf-8")
+    (case.folder / "case.toml").write_text(text.replace("y ~ x", "y ~ q"), encoding="utf-8")
+    done = pytest_in(tmp_path, "--lmm-engines", "numpy,ols,statsmodels", "-rN")
+    assert "3 failed" in done.stdout
+    assert done.stdout.count('no column "q"') == 1, done.stdout
+    assert done.stdout.count("mine, REML: cannot be judged; its first test here says why") == 2
+
+
 def test_a_foreign_case_is_ignored_and_a_broken_one_is_an_error(case: Case, tmp_path: Path) -> None:
     """Another program's case.toml would break the run, or a broken one of ours would pass."""
     (tmp_path / "other").mkdir()
