@@ -102,8 +102,7 @@ def counts(judgements: Iterable[Judgement]) -> str:
 
 
 def languages(agreement: Agreement) -> Grid | None:
-    """Python engines against R engines: the largest difference between two that both agree
-    with the optimum.
+    """Python engines against R engines: the largest difference where both agree.
 
     Fixed effects in units of the exact SE, variance components and BLUPs in units of G + F
     (docs/verdicts.md). Default profile. None unless both languages are there.
@@ -127,7 +126,7 @@ def languages(agreement: Agreement) -> Grid | None:
         right = [(a, b) for a, b in both if {a.verdict, b.verdict} <= agree]
         cells = [_apart(right, quantity) for quantity in ("beta", "var", "BLUP")]
         rows.append((f"{ours} and {theirs}", f"{len(right)} of {len(both)}", *cells))
-    head = ("engines", "fits where both agree", "fixed effects / SE", "variances / (G+F)", "BLUPs / sqrt(G+F)")
+    head = ("engines", "fits both agree", "fixed effects / SE", "variances / (G+F)", "BLUPs / sqrt(G+F)")
     return Grid(head, tuple(rows), numeric=True) if rows else None
 
 
