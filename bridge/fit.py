@@ -16,6 +16,9 @@ Profile = Literal["default", "tight"]
 Status = Literal["ok", "refused", "unsupported", "unavailable", "crashed", "timed_out"]
 Effect = Literal["fixed", "ran_pars", "ran_vals"]
 
+LONGEST = 1e7
+"""Seconds that a time limit may be: four months. Far larger ones overflow the clocks of the system."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -15,8 +15,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from bridge import engines
-from bridge.errors import UnavailableError
-from bridge.fit import Fit, Method, Profile
+from bridge.errors import BridgeError, UnavailableError
+from bridge.fit import LONGEST, Fit, Method, Profile
 from bridge.process import Worker
 from bridge.store import Key, Store, source
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from bridge.fit import Method, Profile
+from bridge.fit import LONGEST, Method, Profile
 from bridge.generate import Design
 from bridge.verdict import Verdict
 
@@ -106,7 +106,7 @@ class Spec(_Part):
     missing: Literal["omit", "pass"] = "omit"
     weights: str = ""
     offset: str = ""
-    time_limit: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    time_limit: Annotated[float, Field(strict=True, gt=0, le=LONGEST, allow_inf_nan=False)] | None = None
     data: DataFile | None = None
     generate: Design | None = None
     known_difference: tuple[KnownDifference, ...] = ()

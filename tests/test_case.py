@@ -182,6 +182,7 @@ def test_changed_data_are_noticed(case):
         ("[data]", 'weights = "w"\n[data]', "weights: reserved, not supported yet"),
         ("[data]", 'offset = "o"\n[data]', "offset: reserved, not supported yet"),
         ("[data]", "time_limit = 0\n[data]", "time_limit: 0"),
+        ("[data]", "time_limit = 1e300\n[data]", "time_limit: 1e+300"),
         ('schema = "lmmbridge/1"', 'schema = "lmmbridge/2"', "schema: 'lmmbridge/2' is not one of"),
         ("rows = 3", 'rows = "3"', "data.rows: '3'"),
         ("sha256:", "md5:", "data.hash: 'md5:"),
