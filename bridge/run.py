@@ -59,6 +59,13 @@ class Task:
     limit: float = LIMIT
 
 
+def limited(seconds: object) -> float:
+    """A time limit that can be kept; BridgeError."""
+    if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+        raise BridgeError(f"limit {seconds!r}: give a number of seconds above 0 and at most {LONGEST:g}")
+    return float(seconds)
+
+
 class Executor(Protocol):
     """Where fits are made."""
 
