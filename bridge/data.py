@@ -7,11 +7,13 @@ Categorical of text labels). docs/cases.md defines them, and the hash byte by by
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
 import io
 import os
 import secrets
+import stat
 import struct
 import warnings
 from collections.abc import Iterable
@@ -48,9 +50,13 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         known = ", ".join(SUFFIXES)
         raise DataError(f"{path}: suffix {suffix!r} is not one of {known}; convert or rename the file")
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise DataError(f"{path}: is no regular file, reading it might never end; copy it to one")
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {_hint(error)}") from None
+    except ValueError:  # a NUL in it
+        raise DataError(f"{str(path)!r}: no file can have this name; check it") from None
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes); write it again")
     frame = _from_text(content, path) if suffix in (".csv", ".tsv") else _from_arrow(content, path)
@@ -237,9 +243,11 @@ def _from_text(content: bytes, path: Path) -> pd.DataFrame:
         _distinct([str(value) for value in header.iloc[0].fillna("")], path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(io.BytesIO(content), **options)
+            frame = pd.read_csv(io.BytesIO(content), **options)
+        _whole(content, options["sep"], header.shape[1], path)
+        return frame
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        raise DataError(f"{path}: byte {_first_odd(content, error)} is not UTF-8; save it as UTF-8") from None
     except pd.errors.ParserWarning:
         raise DataError(
             f"{path}: rows have more fields than the header has names; name every column"
@@ -247,6 +255,32 @@ def _from_text(content: bytes, path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
         raise DataError(f"{path}: not a {path.suffix[1:]} table ({reason}); mend that line") from None
+
+
+def _whole(content: bytes, sep: str, fields: int, path: Path) -> None:
+    """Refuse a last row with too few fields: pandas would fill it with missing values.
+
+    A line with an odd number of quotes is the end of a text over several lines, and left alone.
+    """
+    last = content.rstrip(b"\r\n").replace(b"\r", b"\n").rpartition(b"\n")[2]
+    if last.count(b'"') % 2:
+        return
+    with contextlib.suppress(csv.Error):  # a field beyond its limit
+        found = len(next(csv.reader([last.decode()], delimiter=sep)))
+        if found < fields:
+            raise DataError(
+                f"{path}: the last row has {found} of {fields} fields, the file may be cut short; "
+                "write it again, or complete the row"
+            )
+
+
+def _first_odd(content: bytes, error: UnicodeDecodeError) -> int:
+    """Position of the first byte that is not UTF-8: pandas counts from the start of a field."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as whole:
+        return whole.start
+    return error.start
 
 
 def _from_arrow(content: bytes, path: Path) -> pd.DataFrame:
@@ -258,9 +292,12 @@ def _from_arrow(content: bytes, path: Path) -> pd.DataFrame:
     try:
         buffer = pa.BufferReader(content)
         table = pq.ParquetFile(buffer).read() if what == "Parquet" else feather.read_table(buffer)
+        table.validate(full=True)
         _distinct(table.column_names, path)
         frame = table.to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError):
+    except DataError:
+        raise
+    except Exception:  # a flipped byte may be anything: UnicodeDecodeError, OverflowError, Arrow's own
         raise DataError(f"{path}: not a {what} file, or cut short or damaged; write it again") from None
     return frame[[name for name in frame.columns if not name.startswith("__index_level_")]]
 
@@ -280,10 +317,17 @@ def _series(values: pd.Series[Any], where: str, column: str) -> pd.Series[Any]:
             return values.astype("bool")
         codes = np.array([-1 if hole else int(value) for value, hole in zip(values, holes, strict=True)])
         return _factor(codes, ["FALSE", "TRUE"], False, where, column)
-    if found == "integer" and not holes.any() and values.max() <= np.iinfo(np.int64).max:
+    most = np.iinfo(np.int64)
+    if found == "integer" and not holes.any() and most.min <= values.min() and values.max() <= most.max:
         return values.astype("int64")
     if found in ("integer", "integer-na", "floating", "mixed-integer-float", "decimal", "empty"):
-        return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), dtype="float64")
+        try:
+            return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), dtype="float64")
+        except OverflowError:
+            raise DataError(
+                f"{where}: column {column!r} has an integer beyond 1.8e308, which no double can hold; "
+                "mend or remove the row"
+            ) from None
     if found == "string":
         levels = sorted({str(label) for label in values[~holes]})
         position = {label: code for code, label in enumerate(levels)}
@@ -321,6 +365,8 @@ def _unicode(texts: Iterable[str], where: str) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise DataError(f"{where}: {text!r} is not valid Unicode; rename it") from None
+        if "\0" in text:
+            raise DataError(f"{where}: {text!r} has a NUL character, which R cannot hold; rename it")
 
 
 def _usable(values: pd.Series[Any], where: str, column: str) -> None:

@@ -180,7 +180,10 @@ def _object(series: pd.Series[Any], label: str, where: str) -> Variable:
     if kinds <= {bool, np.bool_}:
         return _logical(series.to_numpy(object), label)
     if all(isinstance(u, int | float | np.number) and not isinstance(u, bool) for u in uniques):
-        return _numeric(pd.to_numeric(series), label, where)
+        try:
+            return _numeric(pd.to_numeric(series), label, where)
+        except OverflowError:
+            raise DataError(f"{where} has an integer beyond 1.8e308; mend or remove the row") from None
     names = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise DataError(f"{where} mixes values of type {names}; make it all text or all numbers")
 

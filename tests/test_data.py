@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bridge import data
 from bridge.errors import BridgeError, DataError, StoreError
+from bridge.model import build
 
 
 def _every_kind() -> pd.DataFrame:
@@ -168,7 +169,7 @@ def test_write_replaces_at_once(tmp_path):
 @settings(max_examples=25, deadline=None)
 @given(
     floats=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=8),
-    label=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    label=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
 )
 def test_any_content_survives(tmp_path_factory, floats, label):
     """A float's last bit or an unusual label would change on its way through Parquet."""
@@ -231,6 +232,10 @@ def _rowless(tmp_path) -> bytes:
         ("a.csv", lambda p: b"x,y\n1,2\n1,2,3\n", "line 3"),
         ("a.csv", lambda p: b"x,y\n1,2,3\n4,5,6\n", "more fields"),
         ("a.csv", lambda p: b"x\n\xff\n", "UTF-8"),
+        ("a.csv", lambda p: b"x,y\n1,2\n3,\xe9\n", "byte 10 is not UTF-8"),
+        ("a.csv", lambda p: b"x,y,z\n1,2,3\n4", "1 of 3 fields"),
+        ("a.csv", lambda p: b"x,y,z\r\n1,2,3\r\n4,5\r\n\r\n", "2 of 3 fields"),
+        ("a.tsv", lambda p: b'x\ty\n1\t2\n"4"\n', "1 of 2 fields"),
         ("a.xlsx", lambda p: b"PK", "'.xlsx' is not one of .csv"),
     ],
     ids=[
@@ -247,6 +252,10 @@ def _rowless(tmp_path) -> bytes:
         "ragged",
         "shifted",
         "latin1",
+        "latin1-late",
+        "cut",
+        "cut-crlf",
+        "cut-tsv",
         "suffix",
     ],
 )
@@ -395,3 +404,54 @@ def test_unknown_and_duplicate_columns():
     with pytest.raises(DataError) as caught:
         data.normalise(pd.DataFrame({"x": []}), "t.csv")
     _one_line(caught.value, "no rows")
+
+
+def test_a_last_row_over_several_lines_is_whole(tmp_path):
+    """A text with a line break in the last row would be called cut short."""
+    (tmp_path / "a.csv").write_text('x,g\n1,a\n2,"b\nc"\n')
+    assert list(data.read(tmp_path / "a.csv")["g"]) == ["a", "b\nc"]
+
+
+def test_any_flipped_byte_is_data_or_an_error(tmp_path):
+    """A damaged Parquet file would end in a traceback of Arrow's or Python's."""
+    path = tmp_path / "a.parquet"
+    frame = pd.DataFrame({"y": np.arange(50.0), "süß": [f"lé{i}" for i in range(50)]})
+    pa.parquet.write_table(pa.Table.from_pandas(frame), path)
+    content = path.read_bytes()
+    for position in range(0, len(content), 7):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+        try:
+            data.normalise(data.read(path), str(path))
+        except DataError as error:
+            _one_line(error, str(path))
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_integers_beyond_any_double(tmp_path, value):
+    """A number of four hundred digits would be a traceback."""
+    (tmp_path / "a.csv").write_text(f"x,y\n{value},1\n2,3\n")
+    frame = pd.DataFrame({"x": [value, 1], "y": [1, 2]}, dtype=object)
+    for table in (data.read(tmp_path / "a.csv"), frame):
+        with pytest.raises(DataError, match=r"column 'x' has an integer beyond 1\.8e308"):
+            data.normalise(table, "trial.csv")
+    with pytest.raises(DataError, match=r"integer beyond 1\.8e308"):
+        build("y ~ x", frame)
+    small = data.normalise(pd.DataFrame({"x": [-(10**30), 1]}, dtype=object))
+    assert list(small["x"]) == [-1e30, 1.0]
+
+
+def test_nul_is_refused(tmp_path):
+    """R would cut a label off at a NUL, and a path with one is a traceback."""
+    with pytest.raises(DataError, match="NUL"):
+        data.normalise(pd.DataFrame({"g": ["a\0b", "c"]}))
+    with pytest.raises(DataError, match="NUL"):
+        data.normalise(pd.DataFrame({"a\0b": [1.0]}))
+    with pytest.raises(DataError, match="no file can have this name"):
+        data.read("a\0b.csv")
+
+
+def test_a_pipe_is_refused(tmp_path):
+    """Reading a named pipe that nobody writes to would never end."""
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="no regular file"):
+        data.read(tmp_path / "a.csv")
