@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,6 @@ from bridge import engines as declared
 from bridge.agreement import Agreement, refuse
 from bridge.errors import BridgeError, DataError, FormulaError, UnavailableError
 from bridge.fit import Fit, Method, Profile
-from bridge.grammar import Name
 from bridge.record import Place, Records
 from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute, limited
 from bridge.store import Key, Store
@@ -111,7 +110,8 @@ class Entry:
     ) -> Entry:
         """Entry of a table, or of the file it is in."""
         from bridge.data import content_hash, normalise, read
-        from bridge.formula import parse
+        from bridge.formula import columns, parse, taken
+        from bridge.numerals import refuse_text
 
         if not isinstance(formula, str):
             raise FormulaError(f'formula {formula!r:.80}: give it as text, such as "y ~ x + (1 | g)"')
@@ -121,7 +121,9 @@ class Entry:
         if not hasattr(data, "columns") or not hasattr(data, "iloc"):
             kind = type(data).__name__
             raise DataError(f"data: is of type {kind}; give a pandas DataFrame, or the path of a file")
-        frame = normalise(data, where, columns(parse(formula)))
+        parsed = parse(formula)
+        frame = normalise(data, where, columns(parsed))
+        refuse_text(data, where, taken(parsed), columns(parsed.response))
         return cls(
             name=name,
             formula=formula,
@@ -320,20 +322,6 @@ def _problems(model: Model) -> list[str]:
     from bridge.identification import problems
 
     return list(problems(model))
-
-
-def columns(tree: object) -> list[str]:
-    """Columns that a parsed formula, or a part of one, names."""
-    if isinstance(tree, Name):
-        return [tree.text]
-    parts = (
-        tree
-        if isinstance(tree, tuple)
-        else [getattr(tree, f.name) for f in fields(tree)]
-        if is_dataclass(tree)
-        else []
-    )
-    return list(dict.fromkeys(name for part in parts for name in columns(part)))
 
 
 def _notes(entry: Entry) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import product
 from typing import NoReturn
 
@@ -90,6 +90,29 @@ def parse(text: str) -> Formula:
         at = next(v.at for v in fixed.variables if v == response)
         fail(text, at, f"{deparse(response)} is the response and cannot be a term too; remove it here")
     return Formula(text, response, fixed, tuple(expander.bars))
+
+
+def columns(tree: object) -> list[str]:
+    """Columns that a parsed formula, or a part of one, names."""
+    if isinstance(tree, Name):
+        return [tree.text]
+    parts = (
+        tree
+        if isinstance(tree, tuple)
+        else [getattr(tree, f.name) for f in fields(tree)]
+        if is_dataclass(tree)
+        else []
+    )
+    return list(dict.fromkeys(name for part in parts for name in columns(part)))
+
+
+def taken(formula: Formula) -> list[str]:
+    """Columns taken as they are: neither to group by alone, nor inside ``factor()`` or ``ordered()``."""
+    parts = [formula.fixed, *(bar.part for bar in formula.random)]
+    free = [
+        v for part in parts for v in part.variables if not (isinstance(v, Call) and v.function in FACTORS)
+    ]
+    return columns((formula.response, *free))
 
 
 def check_variable(text: str, tree: Expr, response: bool = False) -> None:

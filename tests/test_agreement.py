@@ -150,6 +150,25 @@ def test_bad_input_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "formula", ["y ~ x + (1 | g)", "y ~ log(x) + (1 | g)", "y ~ 1 + (1 + x | g)", "x ~ y + (1 | g)"]
+)
+def test_a_dot_among_numbers_is_no_label(formula: str) -> None:
+    """Missing values as SAS writes them would make a coefficient of every value of a column."""
+    frame = clusters()
+    frame["x"] = [".", *map(str, frame["x"][1:])]
+    with pytest.raises(DataError, match=r"'x' is text, but 98 % of its values .* '\.' in row 1"):
+        compare(frame, formula, engines=["numpy"])
+
+
+def test_numbers_as_labels_are_meant_where_the_formula_says_so() -> None:
+    """A group or a factor() with numbers among its labels could not be used."""
+    frame = clusters().assign(arm=["0", "1", "2", "none"] * 13, g=lambda d: d["g"].str[1:].replace("0", "x"))
+    assert compare(frame, "y ~ factor(arm) + (1 | g)", engines=["numpy"]).exit_code == 0
+    frame["arm"] = frame["arm"].astype("category")
+    assert compare(frame, "y ~ arm + (1 | g)", engines=["numpy"]).exit_code == 0
+
+
 def test_ill_posed_model_runs_when_it_is_expected() -> None:
     """`expect` would not let an ill-posed model through, or numbers for it would pass."""
     frame = clusters().assign(g=[str(i) for i in range(52)])
