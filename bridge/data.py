@@ -227,6 +227,11 @@ def _from_text(content: bytes, path: Path) -> pd.DataFrame:
     import pandas as pd
     from packaging.version import Version
 
+    top = content.partition(b"\n")[0]
+    if path.suffix.lower() == ".csv" and b";" in top and b"," not in top:
+        raise DataError(
+            f"{path}: columns seem to be separated by ';'; save it with ',' between them, or as tsv"
+        )
     options: dict[str, Any] = {
         "sep": "," if path.suffix.lower() == ".csv" else "\t",
         "keep_default_na": False,

@@ -382,6 +382,16 @@ def test_unusable_columns(values, words):
     assert list(data.normalise(frame, "trial.csv")) == ["bad", "x"]
 
 
+def test_semicolons(tmp_path):
+    """What a spreadsheet saves where commas are decimal would be called damaged in line 322."""
+    (tmp_path / "a.csv").write_text("y;x;g\n1,5;2;a\n2;3;b\n")
+    with pytest.raises(DataError) as caught:
+        data.read(tmp_path / "a.csv")
+    _one_line(caught.value, "a.csv", "separated by ';'", "tsv")
+    (tmp_path / "b.csv").write_text('y,"x;z"\n1,2\n')
+    assert list(data.read(tmp_path / "b.csv")) == ["y", "x;z"]
+
+
 def test_text_that_is_not_unicode():
     """A lone surrogate would end in a traceback when hashed or written."""
     for frame in (
