@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, get_args
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from bridge.errors import FormulaError
 from bridge.fit import LONGEST, Method, Profile
+from bridge.formula import parse
 from bridge.generate import Design
 from bridge.verdict import Verdict
 
@@ -41,11 +43,11 @@ class KnownDifference(_Part):
     """
 
     engine: Text
-    profile: tuple[Profile, ...] = ("default", "tight")
-    methods: tuple[Method, ...] = ("REML", "ML")
+    profile: Annotated[tuple[Profile, ...], Field(min_length=1)] = ("default", "tight")
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("REML", "ML")
     verdicts: Annotated[tuple[Verdict, ...], Field(min_length=1)]
     versions: str = ""
-    size: Annotated[float, Field(strict=True)] | str = ""
+    size: Annotated[float, Field(strict=True, allow_inf_nan=False)] | str = ""
     reason: Text
     link: str = ""
 
@@ -57,6 +59,8 @@ class KnownDifference(_Part):
     @field_validator("verdicts")
     @classmethod
     def _of_the_engine(cls, value: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        if passing := [verdict.value for verdict in value if verdict is Verdict.AGREE]:
+            raise ValueError(f"{passing[0]} is no difference; leave it out")
         if Verdict.REFERENCE_WRONG in value:
             raise ValueError(
                 "REFERENCE_WRONG is the referee's own fault, no case can expect it; leave it out"
@@ -85,9 +89,23 @@ class KnownDifference(_Part):
 class DataFile(_Part):
     """The data's file in the case's folder, its content hash and number of rows."""
 
-    file: Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")] = "data.parquet"
-    hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    file: str = "data.parquet"
+    hash: str
     rows: Annotated[int, Field(strict=True, ge=1)]
+
+    @field_validator("file")
+    @classmethod
+    def _beside(cls, value: str) -> str:
+        if not re.fullmatch(r"[^./\\\0][^/\\\0]*", value):
+            raise ValueError(f"{value!r} is not the name of a file in the case's folder")
+        return value
+
+    @field_validator("hash")
+    @classmethod
+    def _sha256(cls, value: str) -> str:
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+            raise ValueError(f"{value!r} is not sha256: and 64 hexadecimal digits")
+        return value
 
 
 class Spec(_Part):
@@ -129,6 +147,15 @@ class Spec(_Part):
             raise ValueError("reserved, not supported yet; remove it")
         return ""
 
+    @field_validator("formula")
+    @classmethod
+    def _parsed(cls, value: str) -> str:
+        try:
+            parse(value)
+        except FormulaError as error:
+            raise ValueError(str(error).removeprefix("formula ")) from None
+        return value
+
     @field_validator("methods")
     @classmethod
     def _once(cls, value: tuple[Method, ...]) -> tuple[Method, ...]:
@@ -151,7 +178,7 @@ def _among(value: Any, known: tuple[str, ...]) -> None:
 def _conditions(text: str) -> list[tuple[str, str, Version]]:
     """``lme4 < 1.1-35, R >= 4.2`` as triples; ValueError."""
     found = []
-    for part in filter(str.strip, text.split(",")):
+    for part in text.split(",") if text.strip() else ():
         match = _RANGE.fullmatch(part)
         if match is None:
             raise ValueError(f"{part.strip()!r} is not like 'lme4 < 1.1-35'")

@@ -17,7 +17,10 @@ T = TypeVar("T", bound=BaseModel)
 def load(path: Path, error: type[BridgeError]) -> dict[str, Any]:
     """Document as plain values; `error` with file and line if it cannot be read."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes().decode()
+        if text.startswith("\ufeff"):
+            raise error(f"{path}: begins with a byte order mark; save it as UTF-8 without one")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise error(f"{path}: no such file; check the name") from None
     except OSError as fault:
@@ -26,6 +29,10 @@ def load(path: Path, error: type[BridgeError]) -> dict[str, Any]:
         raise error(f"{path}: byte {fault.start} is not UTF-8; save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as fault:
         raise error(f"{path}: not valid TOML: {fault}; mend that line") from None
+    except RecursionError:
+        raise error(f"{path}: brackets are nested too deeply; take some away") from None
+    except ValueError:  # Python's limit on the digits of an integer, or a path with a NUL
+        raise error(f"{str(path)!r}: holds an integer of thousands of digits; mend it") from None
 
 
 def validate(model: type[T], document: Mapping[str, Any], where: object, error: type[BridgeError]) -> T:

@@ -399,3 +399,47 @@ def test_bimodal_is_the_published_table(theta, published):
     r2, nu = e @ np.linalg.solve(H, e), n - 2
     logs = np.linalg.slogdet(H)[1] + np.linalg.slogdet(XHX)[1]
     assert logs + nu * (1 + np.log(2 * np.pi * r2 / nu)) == pytest.approx(published, abs=6e-6)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("profile = []", r"profile"),
+        ("methods = []", r"methods"),
+        ('versions = ","', r"is not like 'lme4 < 1.1-35'"),
+        ("size = nan", r"size"),
+    ],
+)
+def test_a_known_difference_that_says_nothing_is_refused(case, line: str, words: str) -> None:
+    """It would never match, or match everything, and nobody would notice."""
+    _edit(case, "rows = 3\n", "rows = 3" + KNOWN + line)
+    with pytest.raises(CaseError, match=words):
+        Case.load(case.folder)
+
+
+def test_agreement_is_no_known_difference(case) -> None:
+    """An entry that expects AGREE could never be gone."""
+    _edit(case, "rows = 3\n", "rows = 3" + KNOWN.replace("WORSE_OPTIMUM", "AGREE"))
+    with pytest.raises(CaseError, match="AGREE is no difference"):
+        Case.load(case.folder)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [("\ufeff", "byte order mark"), ("a = " + "[" * 5000, "nested"), ("a = " + "9" * 5000, "digits")],
+)
+def test_toml_that_only_a_machine_writes(case, start: str, words: str) -> None:
+    """A byte order mark, endless brackets and endless integers would be tracebacks or riddles."""
+    path = case.folder / "case.toml"
+    path.write_text(start + "\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(CaseError, match=words):
+        Case.load(case.folder)
+
+
+def test_a_formula_that_cannot_be_read_names_the_case(case) -> None:
+    """The fault would name a formula and no file."""
+    text = (case.folder / "case.toml").read_text(encoding="utf-8")
+    broken = "\n".join('formula = "y ~ (1 | g"' if t.startswith("formula") else t for t in text.split("\n"))
+    (case.folder / "case.toml").write_text(broken, encoding="utf-8")
+    with pytest.raises(CaseError, match=r"case\.toml: formula.*parenthesis"):
+        Case.load(case.folder)
