@@ -57,9 +57,7 @@ def newton(criterion: Criterion, point: Point) -> tuple[Point, float]:
                 radius = max(radius, 2 * length) if length <= radius else 2 * radius
                 break
             if predicted < 1e-6 and abs(trial.value - point.value) <= 2 * (trial.bound + point.bound):
-                if float(np.linalg.norm(flatten(criterion.gradient(trial)))) < 0.5 * float(
-                    np.linalg.norm(g)
-                ):
+                if float(np.linalg.norm(flatten(criterion.gradient(trial)))) < 0.5 * float(np.linalg.norm(g)):
                     moved = trial
                 break
             radius = min(radius, length) / 4
