@@ -208,7 +208,7 @@ def is_case(path: Path) -> bool:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-    return re.search(r"""(?m)^\s*schema\s*=\s*["']lmmbridge/""", text) is not None
+    return re.search(r"""(?m)^[\s\ufeff]*schema\s*=\s*["']lmmbridge/""", text) is not None
 
 
 def discover(root: str | os.PathLike[str]) -> list[Case]:

@@ -188,6 +188,8 @@ def test_changed_data_are_noticed(case):
         ("sha256:", "md5:", "data.hash: 'md5:"),
         ('file = "data.parquet"', 'file = "../data.parquet"', "data.file: '../data.parquet'"),
         ("[data]", "[date]", "date: unknown key"),
+        ('file = "data.parquet"', 'file = "../a"', "data.file: '../a' is not the name of a file in the case's"),
+        ("sha256:", "md5:", "is not sha256: and 64 hexadecimal digits"),
         ("[data]", "[generate]\nseed = 1\n[data]", "generate.clusters: missing"),
         ("rows = 3", "rows = 3\n" + KNOWN.replace("WORSE", "WORST"), "verdicts[0]: 'WORST"),
         ("rows = 3", "rows = 3\n" + KNOWN.replace("engine", "motor"), "known_difference[0]."),
@@ -218,8 +220,9 @@ def test_no_data_at_all(case):
         (b'schema = "lmmbridge/1"\ntitle = \n', "line 2"),
         (b'schema = "lmmbridge/1"\nschema = "x"\n', "line 2"),
         (b'schema = "lmmbridge/1"\ntitle = "\xff"\n', "UTF-8"),
+        (b'\xef\xbb\xbfschema = "lmmbridge/1"\n', "byte order mark"),
     ],
-    ids=["syntax", "twice", "latin1"],
+    ids=["syntax", "twice", "latin1", "bom"],
 )
 def test_broken_toml(tmp_path, content, words):
     """The message would not say where to look."""
