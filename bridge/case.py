@@ -9,6 +9,7 @@ import secrets
 import shutil
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,6 +263,7 @@ class _whole:
         self.temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
     def __enter__(self) -> Path:
+        self.made = [parent for parent in self.temporary.parents if not parent.exists()]
         try:
             self.temporary.mkdir(parents=True)
         except OSError as error:
@@ -273,11 +275,17 @@ class _whole:
         try:
             if kind is None:
                 self.temporary.rename(self.folder)
+                self.made = []
+            elif isinstance(error, StoreError):
+                raise StoreError(str(error).replace(str(self.temporary), str(self.folder))) from None
         except OSError as fault:
             reason = fault.strerror
             raise StoreError(f"{self.folder}: cannot make it ({reason}); choose another name") from None
         finally:
             shutil.rmtree(self.temporary, ignore_errors=True)
+            for parent in self.made:
+                with suppress(OSError):
+                    parent.rmdir()
 
 
 def _document(fields: Mapping[str, Any]) -> str:

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Name = Annotated[str, Field(pattern=r"^[^\W\d]\w*$", strict=True)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Sd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+# Squares of larger numbers are near the end of what a double holds.
+Number = Annotated[float, Field(strict=True, ge=-1e100, le=1e100, allow_inf_nan=False)]
+Sd = Annotated[float, Field(strict=True, ge=0, le=1e100, allow_inf_nan=False)]
 Size = Annotated[int, Field(strict=True, ge=1)]
-Seed = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what TOML's integers hold
+MOST_ROWS = 10_000_000
 
 
 class _Part(BaseModel):
@@ -62,6 +64,9 @@ class Clusters(_Part):
     def _check(self) -> Clusters:
         if bool(self.sizes) == (self.number is not None) or (self.number is None) != (self.size is None):
             raise ValueError("give either sizes, or number and size")
+        rows = sum(self.sizes) or (self.size or 0) * (self.number or 0)
+        if rows > MOST_ROWS:
+            raise ValueError(f"{rows} rows are more than the {MOST_ROWS} that can be drawn; take fewer")
         if self.slopes and self.covariance is None:
             raise ValueError("slopes need a covariance matrix of (intercept, slopes)")
         if self.covariance is not None:
@@ -154,7 +159,7 @@ class Design(_Part):
     intercept: Number = 0.0
     residual_sd: Sd | None = None
     icc: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
-    total_variance: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
+    total_variance: Annotated[float, Field(strict=True, gt=0, le=1e200, allow_inf_nan=False)] = 1.0
     seed: Seed
 
     @model_validator(mode="after")
@@ -167,6 +172,10 @@ class Design(_Part):
         for slope in self.clusters.slopes:
             if slope not in [p.name for p in self.predictors]:
                 raise ValueError(f"clusters.slopes: {slope!r} is not a predictor; add it to predictors")
+        number = len(self.clusters.sizes) or self.clusters.number or 0
+        for f in self.factors:
+            if _groups(f, number) > MOST_ROWS:
+                raise ValueError(f"factors: {f.name} has more than {MOST_ROWS} levels; take fewer")
         own = self.clusters.sd is not None or self.clusters.covariance is not None
         if self.icc is None and (self.residual_sd is None or not own):
             raise ValueError("give icc, or residual_sd with clusters.sd or clusters.covariance")

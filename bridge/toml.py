@@ -59,6 +59,9 @@ def _explain(fault: dict[str, Any], document: Mapping[str, Any]) -> str:
         return f"{field}: {given!r} is not one of {known}"
     if fault["type"] == "value_error":
         return f"{field}: {context['error']}" if field else str(context["error"])
+    for bound, words in (("le", "at most"), ("ge", "at least")):
+        if bound in context:
+            return f"{field}: {given!r}: must be {words} {context[bound]:g}"
     message = fault["msg"][0].lower() + fault["msg"][1:]
     return f"{field}: {given!r}: {message}"
 

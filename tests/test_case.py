@@ -113,7 +113,10 @@ def test_create_leaves_nothing_half_written(tmp_path, monkeypatch, case):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError) as caught:
         Case.create(case.folder.parent, "x", FIELDS, _frame())
-    _one_line(caught.value, "disk is full")
+    _one_line(caught.value, f"{case.folder.parent / 'x/data.parquet'}: the disk is full")
+    with pytest.raises(StoreError):
+        Case.create(root / "cases", "x", FIELDS, _frame())
+    assert not root.exists()
     assert os.listdir(case.folder.parent) == ["trial"]
 
 
@@ -188,7 +191,7 @@ def test_changed_data_are_noticed(case):
         ("sha256:", "md5:", "data.hash: 'md5:"),
         ('file = "data.parquet"', 'file = "../data.parquet"', "data.file: '../data.parquet'"),
         ("[data]", "[date]", "date: unknown key"),
-        ('file = "data.parquet"', 'file = "../a"', "data.file: '../a' is not the name of a file in the case's"),
+        ('file = "data.parquet"', 'file = "../a"', "data.file: '../a' is not the name of a file"),
         ("sha256:", "md5:", "is not sha256: and 64 hexadecimal digits"),
         ("[data]", "[generate]\nseed = 1\n[data]", "generate.clusters: missing"),
         ("rows = 3", "rows = 3\n" + KNOWN.replace("WORSE", "WORST"), "verdicts[0]: 'WORST"),

@@ -170,6 +170,16 @@ def test_perfect_correlation():
     [
         ({"seed": None}, "seed: None"),
         ({"seed": 1.5}, "seed: 1.5"),
+        ({"seed": 2**63}, "seed: 9223372036854775808"),
+        ({"residual_sd": 1e308}, "residual_sd: 1e+308: must be at most 1e+100"),
+        ({"intercept": -1e308}, "intercept: -1e+308"),
+        ({"clusters": {"sizes": [3], "sd": 1e308}}, "clusters.sd: 1e+308"),
+        ({"clusters": {"number": 10**10, "size": 10**5, "sd": 1.0}}, "10000000 that can be drawn"),
+        ({"clusters": {"sizes": [10**7, 1], "sd": 1.0}}, "10000001 rows"),
+        (
+            {"factors": [{"name": "item", "levels": 2 * 10**6, "layout": "nested", "sd": 1.0}]},
+            "item has more than",
+        ),
         ({"sead": 1}, "sead: unknown key"),
         ({"icc": 0.5}, "icc"),
         ({"residual_sd": None}, "give icc, or residual_sd"),
