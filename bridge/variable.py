@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Matrix = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
+LARGEST = 1e150
+"""Largest size of a numeric column, and one over its smallest."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Numeric:
@@ -162,6 +165,9 @@ def _numeric(series: pd.Series[Any], label: str, where: str) -> Numeric:
     if infinite.any():
         row = int(np.argmax(infinite)) + 1
         raise DataError(f"{where} is infinite in row {row}; mend the value or leave the row out")
+    size = float(np.nanmax(np.abs(values), initial=0.0))
+    if size > LARGEST or 0 < size < 1 / LARGEST:
+        raise DataError(f"{where} has values of size {size:.2g}, whose squares no double holds; rescale it")
     return Numeric(label, values[:, None], exact=raw if raw.dtype.kind in "iu" else None)
 
 

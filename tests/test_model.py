@@ -159,3 +159,12 @@ def test_code_in_names_is_not_run(tmp_path, monkeypatch) -> None:
     assert model.names == ("(Intercept)", f"`{name}`", "`__import__('os').system('touch owned')`")
     assert model.spelling.formula == "v0 ~ 1 + v1 + v2 + (1 + v1 | v3)"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("scale", [1e155, 1e300, 1e-162, 1e-300])
+def test_values_whose_squares_overflow_are_refused(scale: float) -> None:
+    """They would be called constant, or end in an error of linear algebra."""
+    frame = plain()
+    frame["y"] = np.linspace(1, 2, len(frame)) * scale
+    with pytest.raises(DataError, match="rescale it"):
+        build("y ~ 1 + (1 | g)", frame)
