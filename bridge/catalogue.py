@@ -60,7 +60,8 @@ class Entry:
     tags : tuple of str
     certified : Path or None
         The case's certified.parquet, if it has one.
-        With the family.
+    where : str
+        What messages call the data: a file or a folder; else its name.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Entry:
     known: tuple[KnownDifference, ...] = ()
     tags: tuple[str, ...] = ()
     certified: Path | None = None
+    where: str = ""
 
     @classmethod
     def of_case(cls, case: Case, limit: float | None = None) -> Entry:
@@ -94,6 +96,7 @@ class Entry:
             limit=limited(limit if limit is not None else spec.time_limit or LIMIT),
             known=spec.known_difference,
             tags=(*spec.tags, spec.family),
+            where=str(case.folder),
             certified=path if (path := case.folder / "certified.parquet").is_file() else None,
         )
 
@@ -134,6 +137,7 @@ class Entry:
             missing=cast(Literal["omit", "pass"], missing),
             expect=dict.fromkeys(methods, expect),
             limit=limited(limit),
+            where=where,
         )
 
     @cached_property
@@ -160,7 +164,7 @@ class Entry:
         """The formula met with the data, built once."""
         from bridge.model import build
 
-        return build(self.formula, self.frame, missing=self.missing, name=self.name)
+        return build(self.formula, self.frame, missing=self.missing, name=self.where or self.name)
 
     @cached_property
     def unpooled(self) -> Model:

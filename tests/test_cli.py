@@ -272,6 +272,14 @@ def test_options_that_mean_nothing(
     assert words in done.stderr
 
 
+def test_a_fault_of_the_model_names_the_file(here: Path) -> None:
+    """Of several tables, one would not know which is meant."""
+    clusters().assign(y="high").to_csv("text.csv", index=False)
+    done = call("compare", "text.csv", FORMULA)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("lmmbridge: text.csv: the response y is text")
+
+
 def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """A command line of the shell, ``$B`` being lmmbridge."""
     program = f"{sys.executable} -m bridge.cli"
