@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +20,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("needs_r"):
             item.add_marker(pytest.mark.skip(reason="R is not here"))
+
+
+@pytest.fixture(autouse=True)
+def loader_path() -> Iterator[None]:
+    """Undo what an R started in a test does to ``LD_LIBRARY_PATH``: no later test's Python would start."""
+    before = os.environ.get("LD_LIBRARY_PATH")
+    yield
+    os.environ.pop("LD_LIBRARY_PATH", None)
+    if before is not None:
+        os.environ["LD_LIBRARY_PATH"] = before
 
 
 @pytest.fixture

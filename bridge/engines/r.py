@@ -10,7 +10,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -120,6 +121,21 @@ def _rinterface() -> Any:
         ) from error
 
 
+@contextmanager
+def _loader_path() -> Iterator[None]:
+    """Keep ``LD_LIBRARY_PATH``: R puts the system's libraries first there.
+
+    This process has read it long ago; a Python that it starts would load a foreign libpython by it.
+    """
+    before = os.environ.get("LD_LIBRARY_PATH")
+    try:
+        yield
+    finally:
+        os.environ.pop("LD_LIBRARY_PATH", None)
+        if before is not None:
+            os.environ["LD_LIBRARY_PATH"] = before
+
+
 class Session:
     """R, started in this process, with the functions of the folder ``r``."""
 
@@ -130,7 +146,8 @@ class Session:
         embedded: Any = import_module("rpy2.rinterface_lib.embedded")
         if not embedded.isinitialized():
             embedded.set_initoptions(("rpy2", "--quiet", "--no-save", "--vanilla"))
-            ri.initr()
+            with _loader_path():
+                ri.initr()
         base = ri.baseenv
         # Messages in R's own words, labels as they are and in code-point order, in whatever locale.
         base["Sys.setenv"](LANGUAGE=self.text("en"))

@@ -417,6 +417,18 @@ def test_rpy2_that_cannot_load_r(monkeypatch):
 
 
 @needs_r
+@pytest.mark.parametrize("given", [None, "/nowhere"])
+def test_the_loaders_path_stays(given):
+    """A Python that this process starts later loads the system's libpython and dies."""
+    code = "import os; from bridge.engines import r; r._session(); print(os.environ.get('LD_LIBRARY_PATH'))"
+    clean = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}
+    if given:
+        clean["LD_LIBRARY_PATH"] = given
+    shown = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True)
+    assert shown.stdout == f"{given}\n", shown.stderr
+
+
+@needs_r
 def test_version_starts_no_r():
     """Asking for versions starts R in the parent, which then must not fork."""
     code = (
