@@ -352,6 +352,7 @@ class _Absent:
     language: str = "Python"
     family: str = "any"
     std_error: str = "none"
+    df: str = "none"
     pooling: str = "partial"
 
 

@@ -38,6 +38,8 @@ class Row:
         One label per crossed factor, in the order of `group`; ran_vals only.
     std_error : float or None
         The engine's own, in the engine's own convention (see `Engine.std_error`).
+    df : float or None
+        Denominator degrees of freedom, the engine's own (see `Engine.df`); fixed only.
     """
 
     effect: Effect
@@ -46,6 +48,7 @@ class Row:
     group: str | None = None
     level: tuple[str, ...] | None = None
     std_error: float | None = None
+    df: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ def schema() -> pa.Schema:
             ("term", pa.string()),
             ("estimate", pa.float64()),
             ("std_error", pa.float64()),
+            ("df", pa.float64()),
         ]
     )
     return pa.schema(
@@ -151,6 +155,7 @@ def to_arrow(fits: Iterable[Fit]) -> pa.Table:
                     "term": r.term,
                     "estimate": r.estimate,
                     "std_error": r.std_error,
+                    "df": r.df,
                 }
                 for r in fit.rows
             ],

@@ -70,6 +70,8 @@ class Spelling:
         Coefficient name as R spells it over aliases -> the model's name.
     random_names : tuple of dict
         The same for each random term.
+    weights, offset : str
+        Alias of their column; empty if the model has none.
     """
 
     formula: str
@@ -77,6 +79,8 @@ class Spelling:
     random: tuple[tuple[str, tuple[str, ...]], ...]
     fixed_names: dict[str, str]
     random_names: tuple[dict[str, str], ...]
+    weights: str = ""
+    offset: str = ""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -104,6 +108,10 @@ class Model:
         Rows left out because of missing values.
     missing : {"omit", "pass"}
         ``pass``: `data` still has the rows with missing values; y, X and Z never do.
+    weights : (n,) array or None
+        Precision weights, as lme4's: the residual variance of row i is sigma2 / weights[i].
+    offset : (n,) array or None
+        Known part of the mean, on the response's scale.
     """
 
     formula: str
@@ -116,6 +124,8 @@ class Model:
     spelling: Spelling
     dropped: int = 0
     missing: str = "omit"
+    weights: Vector | None = None
+    offset: Vector | None = None
 
     @property
     def n(self) -> int:

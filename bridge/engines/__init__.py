@@ -100,10 +100,11 @@ def _load(place: str) -> Engine:
     return cast(Engine, found)
 
 
-_MEMBERS = ("name", "language", "family", "std_error", "pooling", "version", "supports", "fit")
+_MEMBERS = ("name", "language", "family", "std_error", "df", "pooling", "version", "supports", "fit")
 _WORDS = {
     "language": ("Python", "R"),
     "std_error": ("phi", "joint", "none"),
+    "df": ("none", "satterthwaite", "kenward-roger", "containment"),
     "pooling": ("partial", "complete"),
 }
 

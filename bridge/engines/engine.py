@@ -22,6 +22,8 @@ class Engine(Protocol):
         Key of the tolerances that apply when the engine has none of its own.
     std_error : {"phi", "joint", "none"}
         Convention of its standard errors: sqrt diag Phi, or from the joint Hessian.
+    df : {"none", "satterthwaite", "kenward-roger", "containment"}
+        What its denominator degrees of freedom are; ``containment`` is Pinheiro & Bates' inner-outer rule.
     pooling : {"partial", "complete"}
         ``complete``: a baseline that ignores the random terms and reports fixed effects only.
     """
@@ -30,6 +32,7 @@ class Engine(Protocol):
     language: Literal["Python", "R"]
     family: str
     std_error: Literal["phi", "joint", "none"]
+    df: Literal["none", "satterthwaite", "kenward-roger", "containment"]
     pooling: Literal["partial", "complete"]
 
     def version(self) -> Mapping[str, str]:

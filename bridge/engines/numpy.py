@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from bridge.engines import rows
 from bridge.engines.descent import Optimum, optimum
 from bridge.engines.products import Products, products
 from bridge.errors import ModelError
@@ -45,6 +46,7 @@ class Numpy:
     language: Literal["Python", "R"] = "Python"
     family: str = "numpy"
     std_error: Literal["phi", "joint", "none"] = "phi"
+    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
     pooling: Literal["partial", "complete"] = "partial"
 
     def version(self) -> Mapping[str, str]:
@@ -65,11 +67,11 @@ class Numpy:
                 raise ModelError(reason)
             prepared = products(model, method)
             best = optimum(prepared, many=profile == "tight")
-            rows, sigma = tidy(model, prepared, best)
+            found, sigma = tidy(model, prepared, best)
         except (ModelError, np.linalg.LinAlgError) as error:
             return blank.having(status="refused", reason=str(error))
         return blank.having(
-            rows=rows,
+            rows=found,
             loglik=-best.value / 2,
             sigma=sigma,
             n=model.n,
@@ -82,18 +84,10 @@ class Numpy:
 def tidy(model: Model, prepared: Products, best: Optimum) -> tuple[tuple[Row, ...], float]:
     """Rows in broom.mixed's terms, and sigma: the estimates that follow from theta."""
     solution = prepared.solve(best.theta)
-    rows = [
-        Row("fixed", name, float(value), None, None, float(error))
-        for name, value, error in zip(model.names, solution.beta, solution.std_error, strict=True)
-    ]
+    found = rows.fixed(model, solution.beta, solution.std_error)
     for term, G in zip(model.random, solution.G, strict=True):
-        for i, a in enumerate(term.names):
-            rows.append(Row("ran_pars", f"var__{a}", float(G[i, i]), term.group))
-            for j in range(i + 1, len(term.names)):
-                rows.append(Row("ran_pars", f"cov__{a}.{term.names[j]}", float(G[i, j]), term.group))
-    rows.append(Row("ran_pars", "var__Observation", solution.sigma2, "Residual"))
+        found += rows.covariance(term, G)
+    found.append(rows.residual(solution.sigma2))
     for term, b in zip(model.random, solution.b, strict=True):
-        for level, values in zip(term.levels, b.tolist(), strict=True):
-            for name, value in zip(term.names, values, strict=True):
-                rows.append(Row("ran_vals", name, value, term.group, level))
-    return tuple(rows), math.sqrt(solution.sigma2)
+        found += rows.blups(term, b)
+    return tuple(found), math.sqrt(solution.sigma2)

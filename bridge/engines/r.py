@@ -322,6 +322,7 @@ class Adapter:
     language: Literal["Python", "R"] = "R"
     family: str = "R"
     std_error: Literal["phi", "joint", "none"] = "phi"
+    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
     pooling: Literal["partial", "complete"] = "partial"
 
     def version(self) -> Mapping[str, str]:

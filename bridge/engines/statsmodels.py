@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 import math
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.errors import UnavailableError
+from bridge.engines import rows
+from bridge.engines.attempt import Answer, attempt, versions
 from bridge.fit import Fit, Method, Profile, Row
 from bridge.model import Model, RandomTerm
 
-Answer = dict[str, Any]
-
+PACKAGES = ("statsmodels", "numpy", "scipy")
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "powell": {"maxiter": 10_000, "maxfun": 100_000, "xtol": 1e-10, "ftol": 1e-14},
     "lbfgs": {"maxiter": 10_000, "pgtol": 1e-9, "factr": 1.0},
     "bfgs": {"maxiter": 10_000, "gtol": 1e-9},
 }
-
-
-@cache
-def versions() -> Mapping[str, str]:
-    """What the numbers of statsmodels depend on, read from metadata: nothing is imported."""
-    try:
-        return {name: version(name) for name in ("statsmodels", "numpy", "scipy")}
-    except PackageNotFoundError as error:
-        raise UnavailableError(
-            f"engine statsmodels: {error.name} is not installed; pip install {error.name}"
-        ) from error
-
-
-def attempt(blank: Fit, run: Callable[[], Answer]) -> Fit:
-    """Run with warnings caught; any exception is a refusal in the engine's own words."""
-    start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            answer = run()
-        except Exception as error:
-            answer = {"status": "refused", "reason": f"{type(error).__name__}: {error}"}
-    said = [f"{w.category.__name__}: {w.message}" for w in caught]
-    messages = tuple(dict.fromkeys([*said, *answer.pop("messages", ())]))
-    return blank.having(messages=messages, seconds=time.perf_counter() - start, **answer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +81,12 @@ class Statsmodels:
     language: Literal["Python", "R"] = "Python"
     family = "statsmodels"
     std_error: Literal["phi", "joint", "none"] = "joint"
+    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
     pooling: Literal["partial", "complete"] = "partial"
 
     def version(self) -> Mapping[str, str]:
         """See `versions`."""
-        return versions()
+        return versions(self.name, *PACKAGES)
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if MixedLM can express the model, else the reason."""
@@ -199,29 +171,21 @@ def best(mixed: Any, reml: bool) -> Any:
 
 def answer(model: Model, found: Form, result: Any) -> Answer:
     """Rows by the model's names. `cov_re` and `vcomp` are variances already, not relative to `scale`."""
-    rows = [
-        Row("fixed", name, float(value), None, None, float(error))
-        for name, value, error in zip(model.names, result.fe_params, result.bse_fe, strict=True)
-    ]
+    found_rows = rows.fixed(model, result.fe_params, result.bse_fe)
     for term in model.random:
         if term is found.correlated:
             G = np.asarray(result.cov_re)
         else:
             G = np.array([[result.vcomp[found.components.index(term)]]])
-        for i, a in enumerate(term.names):
-            rows.append(Row("ran_pars", f"var__{a}", float(G[i, i]), term.group))
-            rows += [
-                Row("ran_pars", f"cov__{a}.{term.names[j]}", float(G[i, j]), term.group)
-                for j in range(i + 1, len(term.names))
-            ]
-    rows.append(Row("ran_pars", "var__Observation", float(result.scale), "Residual"))
+        found_rows += rows.covariance(term, G)
+    found_rows.append(rows.residual(result.scale))
     messages = []
     try:
-        rows += blups(found, result.random_effects)
+        found_rows += blups(found, result.random_effects)
     except (ValueError, np.linalg.LinAlgError) as error:
         messages.append(f"random_effects: {error}")
     return {
-        "rows": tuple(rows),
+        "rows": tuple(found_rows),
         "loglik": float(result.llf),
         "sigma": math.sqrt(result.scale) if result.scale >= 0 else math.nan,
         "n": int(result.model.nobs),
@@ -255,11 +219,12 @@ class Ols:
     language: Literal["Python", "R"] = "Python"
     family = "statsmodels"
     std_error: Literal["phi", "joint", "none"] = "phi"
+    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
     pooling: Literal["partial", "complete"] = "complete"
 
     def version(self) -> Mapping[str, str]:
         """See `versions`."""
-        return versions()
+        return versions(self.name, *PACKAGES)
 
     def supports(self, model: Model, method: Method) -> str | None:
         """Any model has a fixed part."""
@@ -275,13 +240,8 @@ class Ols:
             result = OLS(model.y, model.X).fit()
             scale = float(result.scale if method == "REML" else result.ssr / model.n)
             errors = np.sqrt(scale * np.diag(result.normalized_cov_params))
-            rows = [
-                Row("fixed", name, float(value), None, None, float(error))
-                for name, value, error in zip(model.names, result.params, errors, strict=True)
-            ]
-            rows.append(Row("ran_pars", "var__Observation", scale, "Residual"))
             return {
-                "rows": tuple(rows),
+                "rows": (*rows.fixed(model, result.params, errors), rows.residual(scale)),
                 "loglik": float(result.llf) if method == "ML" else math.nan,
                 "sigma": math.sqrt(scale),
                 "n": int(result.nobs),

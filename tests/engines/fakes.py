@@ -30,6 +30,7 @@ class Returns:
     language: Literal["Python", "R"] = "Python"
     family = "fake"
     std_error: Literal["phi", "joint", "none"] = "none"
+    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
     pooling: Literal["partial", "complete"] = "complete"
 
     def version(self) -> Mapping[str, str]:

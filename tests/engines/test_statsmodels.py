@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from bridge import data
-from bridge.engines.statsmodels import Ols, Statsmodels, versions
+from bridge.engines.attempt import versions
+from bridge.engines.statsmodels import Ols, Statsmodels
 from bridge.errors import UnavailableError
 from bridge.model import build
 from bridge.resources import find
@@ -225,7 +226,7 @@ def test_missing_software(monkeypatch):
     def absent(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("bridge.engines.statsmodels.version", absent)
+    monkeypatch.setattr("bridge.engines.attempt.version", absent)
     versions.cache_clear()
     with pytest.raises(UnavailableError, match="pip install statsmodels"):
         Statsmodels().version()
