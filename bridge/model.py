@@ -112,6 +112,8 @@ class Model:
         Precision weights, as lme4's: the residual variance of row i is sigma2 / weights[i].
     offset : (n,) array or None
         Known part of the mean, on the response's scale.
+    weights_column, offset_column : str
+        The user's names of their columns; empty if there is none.
     """
 
     formula: str
@@ -126,6 +128,8 @@ class Model:
     missing: str = "omit"
     weights: Vector | None = None
     offset: Vector | None = None
+    weights_column: str = ""
+    offset_column: str = ""
 
     @property
     def n(self) -> int:
@@ -144,6 +148,8 @@ def build(
     *,
     missing: Literal["omit", "pass"] = "omit",
     name: str = "data",
+    weights: str = "",
+    offset: str = "",
 ) -> Model:
     """Meet a formula with data, by R's semantics; rows with a missing value never enter y, X or Z.
 
@@ -157,13 +163,15 @@ def build(
         Whether `Model.data` leaves such rows out, too, or keeps them.
     name : str
         What messages call the data.
+    weights, offset : str
+        Columns of precision weights, all above 0, and of a known part of the mean; empty for none.
 
     Raises
     ------
     FormulaError
         Outside the grammar.
     DataError
-        Unknown column, wrong type, Inf, no rows.
+        Unknown column, wrong type, Inf, a weight that is not above 0, no rows.
     ModelError
         One level in a factor, a random effect twice, names that collide.
     """
@@ -174,6 +182,7 @@ def build(
         source.response(parsed.response),
         {v: evaluate(v, source.column, name) for part in parts for v in part.variables},
         {f: source.grouping(f) for bar in parsed.random for f in bar.factors},
+        {role: source.known(role, c) for role, c in (("weights", weights), ("offset", offset)) if c},
     )
     gone = given.missing()
     if gone.all():
@@ -188,7 +197,8 @@ def build(
     random = tuple(_random(bar, z, kept, name) for bar, z in zip(parsed.random, designs, strict=True))
     _check_distinct(random)
     y = kept.y.values[:, 0]
-    for array in (y, fixed.matrix, *(a for term in random for a in (term.Z, term.index))):
+    known = {role: np.ascontiguousarray(column.values[:, 0]) for role, column in kept.known.items()}
+    for array in (y, fixed.matrix, *known.values(), *(a for term in random for a in (term.Z, term.index))):
         array.setflags(write=False)
     speller = _Speller(kept, given.take(np.ones(len(gone), dtype=bool)) if missing == "pass" else kept, gone)
     spelling = speller.spell(parsed, fixed, designs)
@@ -203,19 +213,24 @@ def build(
         spelling=spelling,
         dropped=int(gone.sum()),
         missing=missing,
+        weights=known.get("weights"),
+        offset=known.get("offset"),
+        weights_column=weights,
+        offset_column=offset,
     )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Columns:
-    """The response, the variables of all parts and the grouping factors, over the same rows."""
+    """The response, variables of all parts, grouping factors, weights and offset, over the same rows."""
 
     y: Numeric
     variables: dict[Expr, Variable]
     groups: dict[Name, Factor]
+    known: dict[str, Numeric]
 
     def missing(self) -> NDArray[np.bool_]:
-        columns = (self.y, *self.variables.values(), *self.groups.values())
+        columns = (self.y, *self.variables.values(), *self.groups.values(), *self.known.values())
         return np.asarray(np.logical_or.reduce([c.missing() for c in columns]))
 
     def take(self, rows: NDArray[np.bool_]) -> _Columns:
@@ -223,6 +238,7 @@ class _Columns:
             self.y.take(rows),
             {k: v.take(rows) for k, v in self.variables.items()},
             {k: v.take(rows) for k, v in self.groups.items()},
+            {k: v.take(rows) for k, v in self.known.items()},
         )
 
 
@@ -258,6 +274,19 @@ class _Source:
         if isinstance(variable, Factor):
             kind = "logical" if variable.logical else "text or categorical"
             raise DataError(f"{self.name}: the response {variable.label} is {kind}; it must be numeric")
+        return variable
+
+    def known(self, role: str, name: str) -> Numeric:
+        """The column of weights or of the offset: what comes with each row and is not estimated."""
+        variable, where = self.column(name), f'{self.name}: column "{name}"'
+        if isinstance(variable, Factor):
+            kind = "logical" if variable.logical else "text or categorical"
+            raise DataError(f"{where} is {kind}; as {role} it must be numeric")
+        low = variable.values[:, 0] <= 0
+        if role == "weights" and low.any():
+            row = int(np.argmax(low))
+            value = f"{variable.values[row, 0]:g} in row {row + 1}"
+            raise DataError(f"{where} is {value}; weights must be above 0: mend it or leave the row out")
         return variable
 
     def grouping(self, factor: Name) -> Factor:
@@ -324,6 +353,7 @@ class _Speller:
                 for j in range(len(variable.suffixes) if isinstance(variable, Numeric) else 1)
             ]
         self.groups = {name: self.new(factor).text for name, factor in shown.groups.items()}
+        self.known = {role: self.new(c.values[:, 0]).text for role, c in shown.known.items()}
 
     def new(self, column: Vector | Factor) -> Name:
         self.columns.append(column)
@@ -357,6 +387,8 @@ class _Speller:
             random=random,
             fixed_names=fixed_names,
             random_names=tuple(names for _, names in bars),
+            weights=self.known.get("weights", ""),
+            offset=self.known.get("offset", ""),
         )
 
     def part(self, part: Part, made: Design) -> tuple[str, dict[str, str]]:

@@ -140,13 +140,6 @@ class Spec(_Part):
             _among(word, get_args(Expect))
         return dict(value)
 
-    @field_validator("weights", "offset", mode="before")
-    @classmethod
-    def _reserved(cls, value: Any) -> Any:
-        if value:
-            raise ValueError("reserved, not supported yet; remove it")
-        return ""
-
     @field_validator("formula")
     @classmethod
     def _parsed(cls, value: str) -> str:
