@@ -101,8 +101,8 @@ class Judgement:
 
     @property
     def silent(self) -> bool:
-        """Claimed to be fine, with no warning, and was not."""
-        return self.claim == "ok" and not self.verdict.passes and self.fit.status == "ok"
+        """Not right, with no word of warning: claimed to be fine, or made no claim at all."""
+        return self.claim in ("ok", "none") and not self.verdict.passes and self.fit.status == "ok"
 
     @property
     def failing(self) -> tuple[Comparison, ...]:

@@ -42,7 +42,7 @@ def digits(agreement: Agreement) -> Grid:
     for name, these in fits.items():
         cells = []
         for kind in KINDS:
-            found = [lre for j in these for lre in _of(j, kind)]
+            found = [lre for j in these for lre in correct(j, kind)]
             cells.append(f"{median(found):.1f} ({min(found):.1f})" if found else "")
         rows.append((name, str(len(these)), *cells))
     return Grid(("engine", "fits", *KINDS), tuple(rows), numeric=True)
@@ -65,7 +65,7 @@ def by_case(agreement: Agreement, allowed: Mapping[Where, Mapping[str, float]]) 
         cells = []
         for engine in engines:
             j = found.get((case, method, engine))
-            worst = [min(_of(j, kind), default=None) if j else None for kind in SHOWN]
+            worst = [min(correct(j, kind), default=None) if j else None for kind in SHOWN]
             cells.append(" ".join(map(_whole, worst)) if j and j.rows else "")
         rows.append((f"{case}, {method}", most if limits else "", *cells))
     return Grid(("case", "data allow", *engines), tuple(rows), numeric=True)
@@ -75,7 +75,8 @@ def _engine(j: Judgement) -> str:
     return j.fit.engine + ("" if j.fit.profile == "default" else f" ({j.fit.profile})")
 
 
-def _of(j: Judgement, kind: str) -> Iterable[float]:
+def correct(j: Judgement, kind: str) -> Iterable[float]:
+    """Correct digits (LRE) of every number of a kind (a key of `KINDS`) in one fit."""
     found = [r.lre for r in j.rows if r.quantity in KINDS[kind] and not math.isnan(r.lre)]
     # A mixed model's fit without a finite logLik has no digit of it; a baseline may give none by design.
     if kind == "logLik" and not found and any(r.quantity == "G" for r in j.rows):
