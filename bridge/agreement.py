@@ -148,6 +148,8 @@ def compare(
     expect: str = "ok",
     limit: float = 60.0,
     store: str | os.PathLike[str] | None = None,
+    weights: str = "",
+    offset: str = "",
 ) -> Agreement:
     """Fit one model with every engine, and judge each against the exact optimum.
 
@@ -170,6 +172,10 @@ def compare(
         Seconds per fit.
     store : path, optional
         Folder in which finished fits are kept; by default none is.
+    weights : str
+        Column of precision weights, as lme4's: the residual variance of row i is sigma2 / w_i.
+    offset : str
+        Column of a known part of the mean, on the response's scale.
 
     Returns
     -------
@@ -188,7 +194,19 @@ def compare(
     _among("expect", [expect], ("ok", "singular", "unidentified", "refused"))
     if not isinstance(store, str | os.PathLike | None):
         raise BridgeError(f"store {store!r:.80}: is no path; name a folder, or leave it out")
-    entry = Entry.of_data(data, formula, methods=methods, missing=missing, expect=expect, limit=limit)
+    if not isinstance(weights, str) or not isinstance(offset, str):
+        wrong = ("offset", offset) if isinstance(weights, str) else ("weights", weights)
+        raise BridgeError(f"{wrong[0]} {wrong[1]!r:.80}: give the name of a column")
+    entry = Entry.of_data(
+        data,
+        formula,
+        methods=methods,
+        missing=missing,
+        expect=expect,
+        limit=limit,
+        weights=weights,
+        offset=offset,
+    )
     refuse(entry.name, entry.problems(), expect)
     with session(store) as referee:
         return referee.judge([entry], engines=engines, profiles=profiles)

@@ -171,7 +171,9 @@ class Case:
         """The formula met with the data; raises what `frame` does, FormulaError and ModelError."""
         from bridge.model import build
 
-        return build(self.spec.formula, self.frame(), missing=self.spec.missing, name=str(self.folder))
+        spec, frame = self.spec, self.frame()
+        known = {"weights": spec.weights, "offset": spec.offset}
+        return build(spec.formula, frame, missing=spec.missing, name=str(self.folder), **known)
 
     @property
     def data_hash(self) -> str:
@@ -179,7 +181,7 @@ class Case:
         return self.spec.data.hash if self.spec.data else data.content_hash(self.drawn())
 
     def certificates(self) -> dict[Method, Certificate]:
-        """What certified.parquet says of this formula and these data, by method; empty if nothing.
+        """What certified.parquet says of this model and these data, by method; empty if nothing.
 
         Raises
         ------
@@ -191,8 +193,8 @@ class Case:
         path = self.folder / CERTIFIED
         if not path.exists():
             return {}
-        about = self.spec.formula, self.data_hash
-        return {c.method: c for c in read(path) if (c.formula, c.data_hash) == about}
+        about = self.spec.formula, self.spec.weights, self.spec.offset, self.data_hash
+        return {c.method: c for c in read(path) if c.about == about}
 
 
 def check_id(case_id: str) -> None:

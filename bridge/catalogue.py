@@ -62,6 +62,8 @@ class Entry:
         The case's certified.parquet, if it has one.
     where : str
         What messages call the data: a file or a folder; else its name.
+    weights, offset : str
+        Their columns; empty for none.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     certified: Path | None = None
     where: str = ""
+    weights: str = ""
+    offset: str = ""
 
     @classmethod
     def of_case(cls, case: Case, limit: float | None = None) -> Entry:
@@ -97,6 +101,8 @@ class Entry:
             known=spec.known_difference,
             tags=(*spec.tags, spec.family),
             where=str(case.folder),
+            weights=spec.weights,
+            offset=spec.offset,
             certified=path if (path := case.folder / "certified.parquet").is_file() else None,
         )
 
@@ -110,6 +116,8 @@ class Entry:
         missing: str = "omit",
         expect: str = "ok",
         limit: float = LIMIT,
+        weights: str = "",
+        offset: str = "",
     ) -> Entry:
         """Entry of a table, or of the file it is in."""
         from bridge.data import content_hash, normalise, read
@@ -124,9 +132,9 @@ class Entry:
         if not hasattr(data, "columns") or not hasattr(data, "iloc"):
             kind = type(data).__name__
             raise DataError(f"data: is of type {kind}; give a pandas DataFrame, or the path of a file")
-        parsed = parse(formula)
-        frame = normalise(data, where, columns(parsed))
-        refuse_text(data, where, taken(parsed), columns(parsed.response))
+        parsed, known = parse(formula), [column for column in (weights, offset) if column]
+        frame = normalise(data, where, [*columns(parsed), *known])
+        refuse_text(data, where, [*taken(parsed), *known], [*columns(parsed.response), *known])
         return cls(
             name=name,
             formula=formula,
@@ -138,6 +146,8 @@ class Entry:
             expect=dict.fromkeys(methods, expect),
             limit=limited(limit),
             where=where,
+            weights=weights,
+            offset=offset,
         )
 
     @cached_property
@@ -147,8 +157,8 @@ class Entry:
             return {}
         from bridge.certificate import read
 
-        mine = self.formula, self.data_hash
-        return {c.method: c for c in read(self.certified) if (c.formula, c.data_hash) == mine}
+        mine = self.formula, self.weights, self.offset, self.data_hash
+        return {c.method: c for c in read(self.certified) if c.about == mine}
 
     @cached_property
     def _certified_by(self) -> str:
@@ -157,14 +167,16 @@ class Entry:
     def place(self, method: Method, pooling: str) -> Place:
         """What its reference depends on."""
         given = self._certified_by if pooling == "partial" else ""
-        return Place(self.formula, self.missing, self.data_hash, method, pooling, given)
+        what = self.formula, self.missing, self.data_hash, method, pooling, given
+        return Place(*what, self.weights, self.offset)
 
     @cached_property
     def model(self) -> Model:
         """The formula met with the data, built once."""
         from bridge.model import build
 
-        return build(self.formula, self.frame, missing=self.missing, name=self.where or self.name)
+        known = {"weights": self.weights, "offset": self.offset}
+        return build(self.formula, self.frame, missing=self.missing, name=self.where or self.name, **known)
 
     @cached_property
     def unpooled(self) -> Model:
@@ -274,7 +286,8 @@ class Referee:
     def _task(self, entry: Entry, method: Method, engine: str, profile: Profile) -> Task:
         data = entry.path if entry.path is not None else entry.frame
         what = entry.name, data, entry.data_hash, entry.formula
-        return Task(*what, method, engine, profile, entry.missing, entry.limit)
+        known = entry.weights, entry.offset
+        return Task(*what, method, engine, profile, entry.missing, entry.limit, *known)
 
     def _group(self, entry: Entry, method: Method, fits: Sequence[Fit]) -> tuple[list[Judgement], list[str]]:
         """All fits of one case and method, judged by the best optimum that any of them leads to."""

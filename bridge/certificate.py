@@ -153,6 +153,8 @@ class Certificate:
         Where the search began.
     formula : str
         Of the model, as it was written.
+    weights, offset : str
+        Columns of the data; empty for none.
     data_hash : str
         Content hash of the data.
     versions : mapping
@@ -173,6 +175,13 @@ class Certificate:
     data_hash: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     allowed: Mapping[str, float] = field(default_factory=dict)
+    weights: str = ""
+    offset: str = ""
+
+    @property
+    def about(self) -> tuple[str, str, str, str]:
+        """What it is a certificate of: formula, columns of weights and offset, hash of the data."""
+        return self.formula, self.weights, self.offset, self.data_hash
 
     @property
     def proven(self) -> bool:
@@ -204,6 +213,8 @@ class Certificate:
             "bits": self.bits,
             "starts": list(self.starts),
             "formula": self.formula,
+            "weights": self.weights,
+            "offset": self.offset,
             "data_hash": self.data_hash,
             "versions": dict(self.versions),
             "allowed": dict(self.allowed),
@@ -335,9 +346,9 @@ def _certificate(method: Method, facts: dict[str, Any], records: list[dict[str, 
         for o in facts["optima"]
     )
     names = ("status", "why", "proof", "note", "bits", "formula", "data_hash", "versions", "allowed")
-    return Certificate(
-        method, **{n: facts[n] for n in names}, rows=rows, optima=optima, starts=tuple(facts["starts"])
-    )
+    # Certificates made before there were weights say nothing of them.
+    given = {n: facts[n] for n in names} | {n: facts.get(n, "") for n in ("weights", "offset")}
+    return Certificate(method, **given, rows=rows, optima=optima, starts=tuple(facts["starts"]))
 
 
 def to_record(certificate: Certificate) -> dict[str, Any]:

@@ -113,7 +113,16 @@ def _certify(case: Case, method: Method, model: Model | None, why: str) -> Certi
     from bridge.certify import certify
 
     if model is None:
-        return Certificate(method, "unidentified", why, formula=case.spec.formula, data_hash=case.data_hash)
+        spec = case.spec
+        return Certificate(
+            method,
+            "unidentified",
+            why,
+            formula=spec.formula,
+            weights=spec.weights,
+            offset=spec.offset,
+            data_hash=case.data_hash,
+        )
     return certify(model, method, case.data_hash)
 
 

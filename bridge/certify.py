@@ -61,7 +61,15 @@ def certify(
         The model is too large even for float64.
     """
     versions = {"lmmbridge": __version__, "python-flint": version("python-flint")}
-    blank = Certificate(method, "undecided", formula=model.formula, data_hash=data_hash, versions=versions)
+    blank = Certificate(
+        method,
+        "undecided",
+        formula=model.formula,
+        weights=model.weights_column,
+        offset=model.offset_column,
+        data_hash=data_hash,
+        versions=versions,
+    )
     reasons = problems(model)
     if reasons:
         return replace(blank, status="unidentified", why="; ".join(reasons))
@@ -240,6 +248,10 @@ def check(certificate: Certificate, model: Model, data_hash: str | None = None) 
         return f"data: hash {data_hash} is not the certificate's {certificate.data_hash}; certify again"
     if certificate.formula != model.formula:
         return f"formula: {model.formula} is not the certificate's {certificate.formula}; certify again"
+    for what in ("weights", "offset"):
+        mine, said = getattr(model, f"{what}_column"), getattr(certificate, what)
+        if mine != said:
+            return f"{what}: {mine or 'none'} is not the certificate's {said or 'none'}; certify again"
     reasons = problems(model)
     if certificate.status == "unidentified":
         return None if reasons and not certificate.rows else "status: unidentified does not hold"

@@ -291,7 +291,10 @@ class Worker:
         self._task, self.deadline = None, float("inf")
 
 
-_FIELDS = ("case", "data_hash", "formula", "missing", "method", "engine", "profile", "limit")
+_FIELDS = (
+    *("case", "data_hash", "formula", "missing", "weights", "offset"),
+    *("method", "engine", "profile", "limit"),
+)
 
 
 def _raised(head: dict[str, Any]) -> dict[str, Any]:

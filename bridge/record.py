@@ -71,6 +71,8 @@ class Place:
     method: str
     pooling: str
     certificate: str = ""
+    weights: str = ""
+    offset: str = ""
 
 
 def certified(

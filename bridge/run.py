@@ -46,6 +46,8 @@ class Task:
         `engine` is a declared name or ``module:Class``.
     limit : float
         Seconds the fit may take, start-up of the worker and of the engine's software apart.
+    weights, offset : str
+        Their columns; empty for none.
     """
 
     case: str
@@ -57,6 +59,8 @@ class Task:
     profile: Profile = "default"
     missing: Literal["omit", "pass"] = "omit"
     limit: float = LIMIT
+    weights: str = ""
+    offset: str = ""
 
 
 def limited(seconds: object) -> float:
@@ -233,6 +237,8 @@ def key(task: Task, versions: Mapping[str, str]) -> Key:
         data=task.data_hash,
         formula=task.formula,
         missing=task.missing,
+        weights=task.weights,
+        offset=task.offset,
         method=task.method,
         engine=task.engine,
         profile=task.profile,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of the stored files; a new one makes every stored fit out of date
 
+# Of a Key, beside the Fit in its file.
+_COLUMNS = ("data", "formula", "missing", "weights", "offset", "source")
 # What turns a formula and data into the Model that every engine is given.
 _MODELLING = ("bridge.model", "bridge.formula", "bridge.coding")
 
@@ -39,6 +41,8 @@ class Key:
     data : str
         Content hash of the data.
     formula, missing, method, engine, profile : str
+    weights, offset : str
+        Their columns; empty for none.
     versions : str
         `Engine.version` as sorted JSON.
     source : str
@@ -53,6 +57,8 @@ class Key:
     profile: str
     versions: str
     source: str
+    weights: str = ""
+    offset: str = ""
     format: int = FORMAT
 
     @property
@@ -113,14 +119,14 @@ class Store:
         import pyarrow.parquet as pq
 
         table = to_arrow([fit])
-        for column in ("data", "formula", "missing", "source"):
+        for column in _COLUMNS:
             table = table.append_column(column, pa.array([getattr(key, column)]))
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, write_page_checksum=True)
         self._write(self.path(key), sink.getvalue().to_pybytes())
 
     def dataset(self) -> ds.Dataset:
-        """All stored fits as one Arrow dataset: `bridge.fit.schema` and data, formula, missing, source.
+        """All stored fits as one Arrow dataset: `bridge.fit.schema`, and of the key what that lacks.
 
         Files that are no Parquet are left out.
         """
@@ -134,7 +140,7 @@ class Store:
             except (OSError, pa.ArrowException):
                 return False
 
-        columns = [pa.field(name, pa.string()) for name in ("data", "formula", "missing", "source")]
+        columns = [pa.field(name, pa.string()) for name in _COLUMNS]
         whole = pa.schema([*schema(), *columns])
         files = sorted(str(path) for path in self.folder.glob("[!.]*.parquet") if readable(path))
         return ds.dataset(files, schema=whole, format="parquet")

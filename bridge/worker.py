@@ -105,12 +105,13 @@ class Desk:
         """The Model of a request, made once for its methods, engines and profiles."""
         from bridge.model import build
 
-        key = (head["data_hash"], head["formula"], head["missing"])
+        known = {"weights": head["weights"], "offset": head["offset"]}
+        key = (head["data_hash"], head["formula"], head["missing"], *known.values())
         if key in self.models:
             return cast("Model", self.models.keep(key, self.models[key]))
         try:
             frame = self.frame(head)
-            model = build(head["formula"], frame, missing=head["missing"], name=head["case"])
+            model = build(head["formula"], frame, missing=head["missing"], name=head["case"], **known)
         except BridgeError:
             raise
         except Exception as error:

@@ -29,6 +29,8 @@ def add(
     licence: Licence = "not stated",
     method: common.Methods = None,
     missing: common.Missing = common.Holes.omit,
+    weights: common.Weights = "",
+    offset: common.Offset = "",
     expect: common.Expect = common.Expected.ok,
 ) -> None:
     """Keep a table and a formula as a case, which `pytest` and `lmmbridge run` then collect.
@@ -44,7 +46,15 @@ def add(
 
     check_id(name)
     methods = common.methods(method, ("REML", "ML"))
-    entry = Entry.of_data(data, formula, methods=methods, missing=missing.value, expect=expect.value)
+    entry = Entry.of_data(
+        data,
+        formula,
+        methods=methods,
+        missing=missing.value,
+        expect=expect.value,
+        weights=weights,
+        offset=offset,
+    )
     refuse(str(data), entry.problems(), expect.value, "--expect unidentified")
     fields = {
         "title": title or f"{formula} on {data.name}",
@@ -54,6 +64,8 @@ def add(
         "licence": licence,
         **({"expect": expect.value} if expect is not common.Expected.ok else {}),
         **({"missing": missing.value} if missing is not common.Holes.omit else {}),
+        **({"weights": weights} if weights else {}),
+        **({"offset": offset} if offset else {}),
     }
     case = Case.create(into, name, fields, entry.frame)
     out = console()

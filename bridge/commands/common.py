@@ -78,6 +78,17 @@ Missing = Annotated[
     Holes,
     typer.Option("--missing", help="Leave rows with missing values out for all alike, or pass them on."),
 ]
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="COLUMN",
+        help="Precision weights, as lme4's: the residual variance of a row is sigma2 / its weight.",
+    ),
+]
+Offset = Annotated[
+    str, typer.Option("--offset", metavar="COLUMN", help="A known part of the mean, on the response's scale.")
+]
 Expect = Annotated[
     Expected,
     typer.Option("--expect", help="What the model is known to be; unidentified lets an ill-posed one run."),

@@ -22,6 +22,8 @@ def compare(
     profile: common.Profiles = common.Which.default,
     method: common.Methods = None,
     missing: common.Missing = common.Holes.omit,
+    weights: common.Weights = "",
+    offset: common.Offset = "",
     expect: common.Expect = common.Expected.ok,
     jobs: common.Jobs = None,
     limit: common.Limit = None,
@@ -47,6 +49,8 @@ def compare(
         missing=missing.value,
         expect=expect.value,
         limit=LIMIT if limit is None else limit,
+        weights=weights,
+        offset=offset,
     )
     refuse(str(data), entry.problems(), expect.value, "--expect unidentified")
     with session(store, jobs) as referee, watching(console(stderr=True)) as watch:
