@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -45,3 +46,19 @@ def attempt(blank: Fit, run: Callable[[], Answer]) -> Fit:
     said = [f"{w.category.__name__}: {w.message}" for w in caught]
     messages = tuple(dict.fromkeys([*said, *answer.pop("messages", ())]))
     return blank.having(messages=messages, seconds=time.perf_counter() - start, **answer)
+
+
+def load(engine: str, module: str) -> Any:
+    """An engine's module, imported when it is used.
+
+    Raises
+    ------
+    UnavailableError
+        It is installed and cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except Exception as error:
+        raise UnavailableError(
+            f"engine {engine}: {module} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
