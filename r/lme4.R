@@ -9,13 +9,17 @@ fit_lme4 <- function(data, formula, method = c("REML", "ML"), profile = c("defau
   started <- Sys.time()
   fit <- if (profile == "default") lme4::lmer(formula, data, REML = REML) else tight_lme4(formula, data, REML)
   seconds <- as.numeric(Sys.time() - started, units = "secs")
+  lme4_tables(fit, tidy_fixed(lme4::fixef(fit), sqrt(diag(as.matrix(vcov(fit, correlation = FALSE))))), seconds)
+}
 
+# What lmer() found, with the rows of its fixed effects: those are lme4's, lmerTest's or pbkrtest's.
+lme4_tables <- function(fit, fixed, seconds) {
   terms <- names(fit@cnms) # two terms on one group share its name here; VarCorr calls the second g.1
   G <- unname(unclass(lme4::VarCorr(fit)))
   b <- lme4::ranef(fit, condVar = FALSE)
   conv <- fit@optinfo$conv
   rows <- tidy_table(
-    tidy_fixed(lme4::fixef(fit), sqrt(diag(as.matrix(vcov(fit, correlation = FALSE))))),
+    fixed,
     Map(tidy_covariance, terms, G),
     tidy_residual(sigma(fit)),
     Map(tidy_levels, names(b), b)
@@ -30,12 +34,13 @@ fit_lme4 <- function(data, formula, method = c("REML", "ML"), profile = c("defau
 
 # bobyqa down to 1e-10, from the plain call's optimum and from relative standard deviations of .1, 1 and 10 over the
 # RMS of each column; then once more from the best, since bobyqa can stop short within its first trust region.
-tight_lme4 <- function(formula, data, REML) {
-  fit_from <- function(theta) {
+# `last`: the lmer() of that call, lme4's or lmerTest's.
+tight_lme4 <- function(formula, data, REML, last = lme4::lmer) {
+  fit_from <- function(theta, lmer = lme4::lmer) {
     # minqa's own rhobeg, .2 max|theta|, is an error at theta = 0.
     rhobeg <- max(min(.95, .2 * max(abs(theta))), 1e-8)
     control <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhobeg = rhobeg, rhoend = 1e-10, maxfun = 1e6))
-    lme4::lmer(formula, data, REML = REML, control = control, start = theta)
+    lmer(formula, data, REML = REML, control = control, start = theta)
   }
   hushed <- function(fit) suppressWarnings(suppressMessages(fit))
   plain <- hushed(lme4::lmer(formula, data, REML = REML))
@@ -44,5 +49,5 @@ tight_lme4 <- function(formula, data, REML) {
   starts <- lapply(c(.1, 1, 10), function(scale) replace(0 * diagonal, diagonal, scale / rms))
   fits <- lapply(c(list(lme4::getME(plain, "theta")), starts), function(theta) hushed(fit_from(theta)))
   best <- fits[[which.max(vapply(fits, logLik, 0))]]
-  fit_from(lme4::getME(best, "theta"))
+  fit_from(lme4::getME(best, "theta"), last)
 }

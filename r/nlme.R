@@ -16,7 +16,7 @@ fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("defau
 
   # varFix is sigma^2 (X'V^-1X)^-1 under ML too; the factor n/(n-p) is summary()'s alone.
   rows <- tidy_table(
-    tidy_fixed(nlme::fixef(fit), sqrt(diag(fit$varFix))),
+    tidy_fixed(nlme::fixef(fit), sqrt(diag(fit$varFix)), fit$fixDF$X),
     lapply(model$terms, nlme_covariance, fit = fit),
     tidy_residual(fit$sigma),
     lapply(model$terms, nlme_levels, fit = fit, data = model$data)

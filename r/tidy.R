@@ -1,12 +1,14 @@
 # Tables that every engine's file returns, with broom.mixed's columns. Variances, never standard deviations.
-# Source this file before lme4.R, nlme.R, glmmTMB.R or lm.R.
+# Source this file before any of theirs.
 
 # Some rows of a table, as columns: data frames are made once, by tidy_table(), since each costs as much as a small fit.
-tidy_rows <- function(effect, term, estimate, std_error = NA_real_, group = NA_character_, level = NA_character_) {
+tidy_rows <- function(effect, term, estimate, std_error = NA_real_, group = NA_character_, level = NA_character_,
+                      df = NA_real_) {
   n <- length(estimate)
   columns <- list(
     effect = rep_len(effect, n), group = rep_len(group, n), level = rep_len(level, n), term = rep_len(term, n),
-    estimate = as.numeric(estimate), std_error = rep_len(as.numeric(std_error), n)
+    estimate = as.numeric(estimate), std_error = rep_len(as.numeric(std_error), n),
+    df = rep_len(as.numeric(df), n)
   )
   structure(columns, class = "tidy_rows")
 }
@@ -19,7 +21,8 @@ tidy_table <- function(...) {
   list2DF(sapply(names(parts[[1]]), column, simplify = FALSE))
 }
 
-tidy_fixed <- function(beta, std_error) tidy_rows("fixed", names(beta), beta, std_error)
+# df: denominator degrees of freedom, of an engine that has them.
+tidy_fixed <- function(beta, std_error, df = NA_real_) tidy_rows("fixed", names(beta), beta, std_error, df = df)
 
 # One term's covariance matrix G: var__ for the diagonal, cov__ for the rest; NA where there is no such parameter.
 tidy_covariance <- function(group, G) {

@@ -28,6 +28,8 @@ BUILT_IN = {
     "interlace-lme": "bridge.engines.interlace:Interlace",
     "gpboost": "bridge.engines.gpboost:GPBoost",
     "lme4": "bridge.engines.lme4:Lme4",
+    "lmerTest": "bridge.engines.lmertest:LmerTest",
+    "pbkrtest": "bridge.engines.pbkrtest:Pbkrtest",
     "nlme": "bridge.engines.nlme:Nlme",
     "glmmTMB": "bridge.engines.glmmtmb:GlmmTMB",
     "lm": "bridge.engines.lm:Lm",
@@ -110,7 +112,7 @@ def _load(place: str) -> Engine:
 _MEMBERS = ("name", "language", "family", "std_error", "df", "pooling", "version", "supports", "fit")
 _WORDS = {
     "language": ("Python", "R"),
-    "std_error": ("phi", "joint", "none"),
+    "std_error": ("phi", "joint", "kenward-roger", "none"),
     "df": ("none", "satterthwaite", "kenward-roger", "containment"),
     "pooling": ("partial", "complete"),
 }

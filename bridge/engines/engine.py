@@ -20,8 +20,9 @@ class Engine(Protocol):
     language : {"Python", "R"}
     family : str
         Key of the tolerances that apply when the engine has none of its own.
-    std_error : {"phi", "joint", "none"}
-        Convention of its standard errors: sqrt diag Phi, or from the joint Hessian.
+    std_error : {"phi", "joint", "kenward-roger", "none"}
+        Convention of its standard errors: sqrt diag Phi, from the joint Hessian, or from Kenward and
+        Roger's adjusted Phi_A.
     df : {"none", "satterthwaite", "kenward-roger", "containment"}
         What its denominator degrees of freedom are; ``containment`` is Pinheiro & Bates' inner-outer rule.
     pooling : {"partial", "complete"}
@@ -31,7 +32,7 @@ class Engine(Protocol):
     name: str
     language: Literal["Python", "R"]
     family: str
-    std_error: Literal["phi", "joint", "none"]
+    std_error: Literal["phi", "joint", "kenward-roger", "none"]
     df: Literal["none", "satterthwaite", "kenward-roger", "containment"]
     pooling: Literal["partial", "complete"]
 

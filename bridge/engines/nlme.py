@@ -22,6 +22,7 @@ class Nlme(r.Adapter):
     """Engine `nlme`."""
 
     name = "nlme"
+    df = "containment"
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model, else the reason in a sentence."""

@@ -34,6 +34,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "nlme": ("nlme",),
     "glmmTMB": ("glmmTMB", "TMB", "Matrix"),
     "lm": (),
+    "lmerTest": ("lmerTest", "lme4", "Matrix", "numDeriv"),
+    "pbkrtest": ("pbkrtest", "lme4", "Matrix"),
 }
 FILES = ("tidy", "quietly", "warm", "versions", *PACKAGES)
 
@@ -261,13 +263,13 @@ def _rows(model: Model, table: Mapping[str, Any]) -> tuple[Row, ...]:
     """The tidy table in the model's names. What is not one of the model's keeps R's, for the audit to see."""
     names, levels = _terms(model), _levels(model)
     groups = {_group(factors): term.group for (_, factors), term in _random(model)}
-    numbers = (np.asarray(table[name].memoryview()).tolist() for name in ("estimate", "std_error"))
+    numbers = (np.asarray(table[name].memoryview()).tolist() for name in ("estimate", "std_error", "df"))
     texts = (table[name] for name in ("effect", "group", "level", "term"))
     rows = []
-    for effect, group, level, term, estimate, std_error in zip(*texts, *numbers, strict=True):
+    for effect, group, level, term, estimate, std_error, df in zip(*texts, *numbers, strict=True):
         if effect == "fixed":
             name = model.spelling.fixed_names.get(term, term)
-            rows.append(Row("fixed", name, estimate, std_error=std_error))
+            rows.append(Row("fixed", name, estimate, std_error=std_error, df=None if np.isnan(df) else df))
             continue
         label = levels.get(group, {}).get(level, (level,)) if effect == "ran_vals" else None
         name = names.get(group, {}).get(term, term)
@@ -321,7 +323,7 @@ class Adapter:
     name: str
     language: Literal["Python", "R"] = "R"
     family: str = "R"
-    std_error: Literal["phi", "joint", "none"] = "phi"
+    std_error: Literal["phi", "joint", "kenward-roger", "none"] = "phi"
     df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
     pooling: Literal["partial", "complete"] = "partial"
 
