@@ -67,8 +67,9 @@ class Glmm:
 
 
 def answer(table: Table, result: Any) -> Answer:
-    """`varcorr` holds lower triangles by columns; a coefficient that it dropped is NaN."""
-    errors, dfs = result.se.tolist(), result.coef_df.tolist()
+    """`varcorr` holds lower triangles by columns. A failed fit is NaN throughout, and has no df or BLUPs."""
+    errors = result.se.tolist()
+    dfs = result.coef_df.tolist() or [math.nan] * len(errors)
     fixed = {
         alias: (b, se, None if math.isnan(df) else df)
         for alias, b, se, df in zip(result.names, result.beta.tolist(), errors, dfs, strict=True)
