@@ -16,10 +16,11 @@ import numpy as np
 
 from bridge import balls, sums
 from bridge.criterion import Criterion, Factors, Point
+from bridge.denominator import KenwardRoger, containment, interior, satterthwaite
+from bridge.derivatives import Derivatives, triangles
 from bridge.engines.engine import Engine
 from bridge.fit import Fit, Row
 from bridge.model import Matrix, Model, Vector
-from bridge.newton import hessian
 from bridge.reference import Optimum
 
 STATIONARY = 1e-5
@@ -34,7 +35,7 @@ class Answer:
 
     Attributes
     ----------
-    beta, std_error : (p,) arrays
+    beta, std_error, df : (p,) arrays
         NaN where the engine gives none.
     psi : tuple of (k, k) arrays
         Covariance of each random term, variance scale.
@@ -46,6 +47,7 @@ class Answer:
 
     beta: Vector
     std_error: Vector
+    df: Vector
     psi: Factors
     sigma2: float
     blups: tuple[Matrix, ...]
@@ -129,8 +131,9 @@ def align(model: Model, fit: Fit) -> Answer:
         return math.nan if row is None else float(row.estimate)
 
     beta = np.array([number("fixed", None, None, name) for name in model.names])
-    errors = [rows.get(("fixed", None, None, name)) for name in model.names]
-    std_error = np.array([math.nan if r is None or r.std_error is None else r.std_error for r in errors])
+    fixed = [rows.get(("fixed", None, None, name)) for name in model.names]
+    std_error = np.array([math.nan if r is None or r.std_error is None else r.std_error for r in fixed])
+    df = np.array([math.nan if r is None or r.df is None else r.df for r in fixed])
     psi, blups = [], []
     for term in model.random:
         G = np.array(
@@ -154,6 +157,7 @@ def align(model: Model, fit: Fit) -> Answer:
     return Answer(
         beta,
         std_error,
+        df,
         tuple(psi),
         number("ran_pars", "Residual", None, "var__Observation"),
         tuple(blups),
@@ -265,10 +269,14 @@ def _fixed_checks(criterion: Criterion, answer: Answer, point: Point, phi_error:
 def _error_checks(
     criterion: Criterion, answer: Answer, point: Point, phi_error: Vector, engine: Engine
 ) -> Iterator[Check]:
-    if engine.std_error == "none":
-        return
-    right = phi_error if engine.std_error == "phi" else joint_error(criterion, point, answer.sigma2)
-    for j, name in enumerate(criterion.structure.model.names):
+    model, kr = criterion.structure.model, None
+    if "kenward-roger" in (engine.std_error, engine.df):
+        kr = KenwardRoger.of(criterion, answer.psi, answer.sigma2)
+    if engine.std_error == "joint":
+        right = joint_error(criterion, point, answer.sigma2)
+    else:
+        right = kr.std_error if kr is not None and engine.std_error == "kenward-roger" else phi_error
+    for j, name in enumerate(model.names if engine.std_error != "none" else ()):
         if np.isfinite(right[j]):
             off = abs(answer.std_error[j] / right[j] - 1)
             yield Check(
@@ -281,6 +289,16 @@ def _error_checks(
                 float(off),
                 f"relative, {engine.std_error}",
             )
+    if engine.df == "none" or not np.any(np.isfinite(answer.df)):
+        return
+    if engine.df == "containment":
+        own = containment(model)
+    else:
+        own = satterthwaite(criterion, answer.psi, answer.sigma2) if kr is None else kr.df
+    for name, given, df in zip(model.names, answer.df.tolist(), own.tolist(), strict=True):
+        if math.isfinite(given) and math.isfinite(df):
+            off = abs(given / df - 1)
+            yield Check("self: df", "", (), name, given, df, off, f"relative, {engine.df}")
 
 
 def _blup_checks(criterion: Criterion, answer: Answer, point: Point) -> Iterator[Check]:
@@ -313,33 +331,15 @@ def joint_error(criterion: Criterion, point: Point, sigma2: float) -> Vector:
     stationary point it has no meaning.
     """
     phi = criterion.phi(point, sigma2)
-    theta = np.concatenate([L[np.tril_indices(len(L))] for L in point.factors] or [np.zeros(0)])
-    if not theta.size:
+    if not point.factors:
         return np.sqrt(np.diag(phi))
-    H = hessian(criterion, point)
-    values, vectors = np.linalg.eigh(H)
-    smallest = min(float(np.min(np.abs(np.diag(L)))) for L in point.factors)
-    if values[0] <= 1e-7 * values[-1] or smallest < 1e-4:
+    found = Derivatives.of(criterion, point, triangles(point.factors))
+    H = found.hessian(point.r2, criterion.nu)
+    if not interior(point, H):
         return np.full(len(phi), math.nan)
-    along = vectors.T @ np.concatenate([g[np.tril_indices(len(g))] for g in criterion.gradient(point)])
+    values, vectors = np.linalg.eigh(H)
+    along = vectors.T @ found.gradient(point.r2, criterion.nu)
     if float(np.sum(along**2 / values)) / 2 > STATIONARY:
         return np.full(len(phi), math.nan)
-    D = np.zeros((len(phi), theta.size))
-    for i in range(theta.size):
-        h = 1e-5 * max(1.0, abs(theta[i]))
-        sides = [criterion.beta(criterion.at(_moved(point.factors, i, sign * h))) for sign in (1, -1)]
-        D[:, i] = (sides[0] - sides[1]) / (2 * h)
-    W = 2 * (vectors / values) @ vectors.T
-    return np.sqrt(np.diag(phi + D @ W @ D.T))
-
-
-def _moved(factors: Factors, i: int, by: float) -> Factors:
-    out = [L.copy() for L in factors]
-    for L in out:
-        size = len(L) * (len(L) + 1) // 2
-        if i < size:
-            rows, cols = np.tril_indices(len(L))
-            L[rows[i], cols[i]] += by
-            break
-        i -= size
-    return tuple(out)
+    spread = found.beta @ vectors / np.sqrt(values)
+    return np.asarray(np.sqrt(np.diag(phi) + 2 * np.sum(spread**2, axis=1)))

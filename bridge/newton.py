@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from bridge.criterion import Criterion, Factors, Point, lower, root
+from bridge.derivatives import Derivatives, triangles
 from bridge.model import Matrix, Vector
 from bridge.structure import triangle
 
@@ -34,7 +35,7 @@ def descend(criterion: Criterion, start: Factors) -> tuple[Point, float]:
 
 
 def newton(criterion: Criterion, point: Point) -> tuple[Point, float]:
-    """Trust-region Newton with the exact gradient and central differences of it as Hessian."""
+    """Trust-region Newton with the exact gradient and Hessian."""
     theta = flatten(point.factors)
     if not theta.size:
         return point, 0.0
@@ -68,21 +69,9 @@ def newton(criterion: Criterion, point: Point) -> tuple[Point, float]:
 
 
 def hessian(criterion: Criterion, point: Point) -> Matrix:
-    """d2 value / d theta2 (lower triangles by rows, Structure's coordinates), central differences."""
-    theta = flatten(point.factors)
-    H = np.zeros((theta.size, theta.size))
-    for i in range(theta.size):
-        h = 6e-6 * max(1.0, abs(theta[i]))
-        sides = [
-            flatten(
-                criterion.gradient(
-                    criterion.at(unflatten(theta + sign * h * np.eye(theta.size)[i], point.factors))
-                )
-            )
-            for sign in (1, -1)
-        ]
-        H[i] = (sides[0] - sides[1]) / (2 * h)
-    return (H + H.T) / 2
+    """d2 value / d theta2 (lower triangles by rows, Structure's coordinates), by algebra."""
+    found = Derivatives.of(criterion, point, triangles(point.factors))
+    return found.hessian(point.r2, criterion.nu)
 
 
 def _escape(criterion: Criterion, point: Point) -> Point | None:

@@ -28,6 +28,7 @@ _OPTIMUM = (
     "model.py",
     "structure.py",
     "criterion.py",
+    "derivatives.py",
     "newton.py",
     "reference.py",
     "identification.py",
@@ -43,6 +44,7 @@ _OPTIMUM = (
 )
 _VERDICT = (
     *_OPTIMUM,
+    "denominator.py",
     "audit.py",
     "tolerance.py",
     "tolerance.toml",

@@ -20,7 +20,7 @@ class Pbkrtest(r.Adapter):
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model, else the reason in a sentence."""
         if method == "ML":
-            return "Kenward-Roger is defined for REML, and of an ML fit pbkrtest takes the REML fit: use --method REML"
+            return "Kenward-Roger is a REML method: it would refit an ML fit by REML; use --method REML"
         if model.n > LARGEST:
             return f"pbkrtest inverts an n x n matrix, too much for {model.n} rows (at most {LARGEST})"
         return super().supports(model, method)
