@@ -80,4 +80,5 @@ def _nudged(model: Model, rng: np.random.Generator) -> Model:
             yield moved(np.ascontiguousarray(matrix[:, j]))
 
     random = tuple(replace(term, Z=columns(term.Z)) for term in model.random)
-    return replace(model, y=moved(model.y), X=columns(model.X), random=random)
+    weights, offset = (None if c is None else moved(c) for c in (model.weights, model.offset))
+    return replace(model, y=moved(model.y), X=columns(model.X), random=random, weights=weights, offset=offset)

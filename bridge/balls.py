@@ -72,11 +72,11 @@ class Point:
         return total
 
     def volume(self) -> arb:
-        """log|V0| + rho log|W_xx|, X in the user's coding."""
+        """log|V0| + rho log|W_xx| - sum log w, X in the user's coding."""
         total = self.log_V()
         if self.method == "REML" and self.sums.p:
             total -= self.phi.det().log() + 2 * abs(self.sums.T.det()).log()
-        return total
+        return total - self.sums.log_weights
 
     def value(self) -> arb:
         """Profiled criterion, deviance scale, the user's units."""

@@ -132,8 +132,8 @@ def prove_all(sums: Sums, method: Method, ends: Sequence[Candidate]) -> Found:
 def _floors(sums: Sums) -> list[float]:
     """Per term, a variance too small to be told from zero in float64: 1e-9 of what one level shows."""
     out = []
-    for term, coordinates in zip(sums.structure.model.random, sums.structure.terms, strict=True):
-        moved = np.sum((term.Z @ coordinates.T) ** 2, axis=0) / len(term.levels)
+    for term, Z in zip(sums.structure.model.random, sums.structure.columns, strict=True):
+        moved = np.sum(Z**2, axis=0) / len(term.levels)
         out.append(1e-9 / max(float(np.max(moved)), 1e-300))
     return out
 

@@ -110,9 +110,11 @@ class Criterion:
         value = 2 * log_L + self.nu * (1 + per_row - 2 * math.log(self.structure.unit))
         if self.method == "REML":
             value += 2 * log_RX
+        value -= self.structure.log_weights
         reach = float(np.linalg.norm(R[:, p]) + np.linalg.norm(RX) * np.linalg.norm(beta))
         wide = 4 + math.sqrt(max(w.y.size for w in rows))
         size += float(np.sum(np.abs(logs))) + self.nu * (4 + 2 * reach / max(math.sqrt(r2), 1e-300))
+        size += abs(self.structure.log_weights)
         bound = EPS * wide * size
         return Point(
             value, bound, r2 / self.nu, np.asarray(beta, float), RX, log_L, log_RX, r2, factors, tuple(rows)

@@ -141,6 +141,16 @@ class Model:
         """Fixed-effect columns."""
         return int(self.X.shape[1])
 
+    @property
+    def known_mean(self) -> Vector | float:
+        """The offset, 0 if there is none."""
+        return 0.0 if self.offset is None else self.offset
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights; n if there are none."""
+        return float(self.n) if self.weights is None else float(np.sum(self.weights))
+
 
 def build(
     formula: str | Formula,

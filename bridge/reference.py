@@ -246,11 +246,7 @@ def _local(criterion: Criterion, local: Local) -> Optimum:
 
 
 def _fixed_starts(criterion: Criterion) -> list[Factors]:
-    structure = criterion.structure
-    if not structure.terms:
+    if not criterion.structure.terms:
         return [()]
-    spreads = []
-    for term, coordinates in zip(structure.model.random, structure.terms, strict=True):
-        inner = term.Z @ coordinates.T
-        spreads.append(np.sqrt(np.mean(inner**2, axis=0)))
+    spreads = [np.sqrt(np.mean(Z**2, axis=0)) for Z in criterion.structure.columns]
     return [tuple(np.diag(s / np.maximum(spread, 1e-8)) for spread in spreads) for s in STARTS]

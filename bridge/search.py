@@ -50,10 +50,7 @@ class Candidate:
 
 def spreads(structure: Structure) -> list[Vector]:
     """RMS of each term's columns, the Structure's coordinates."""
-    return [
-        np.maximum(np.sqrt(np.mean((term.Z @ c.T) ** 2, axis=0)), 1e-8)
-        for term, c in zip(structure.model.random, structure.terms, strict=True)
-    ]
+    return [np.maximum(np.sqrt(np.mean(Z**2, axis=0)), 1e-8) for Z in structure.columns]
 
 
 def starts(structure: Structure, known: Sequence[Factors]) -> tuple[list[Factors], tuple[str, ...]]:

@@ -45,24 +45,39 @@ def power_of_two(scale: float) -> float:
     return 1.0 if not math.isfinite(scale) or scale <= 0 else 2.0 ** -round(math.log2(scale))
 
 
-def centred(columns: Matrix) -> tuple[Matrix, Coordinates]:
-    """Columns centred (if one of them is constant 1) and scaled to order one, and the change made."""
+def centred(columns: Matrix, weights: Vector | None = None) -> tuple[Matrix, Coordinates]:
+    """Columns centred (if one of them is constant 1) and scaled to order one, and the change made.
+
+    With weights (n,): centred at weighted means, and each row times the root of its weight.
+    """
     k = columns.shape[1]
     ones = [j for j in range(k) if np.all(columns[:, j] == 1.0)]
     shift = np.zeros(k)
     if ones and len(columns):
-        shift = columns.mean(axis=0)
+        shift = mean(columns, weights)
         shift[ones[0]] = 0.0
-    moved = columns - shift
+    moved = rooted(columns - shift, weights)
     scale = np.array([power_of_two(float(np.max(np.abs(c), initial=0.0))) for c in moved.T])
     T = np.diag(scale)
     inverse = np.diag(1 / scale)
     if ones:
         T[ones[0]] -= shift * scale
-        inverse[ones[0]] += shift
+        inverse[ones[0]] += shift / scale[ones[0]]
         T[ones[0], ones[0]] = scale[ones[0]]
         inverse[ones[0], ones[0]] = 1 / scale[ones[0]]
     return moved * scale, Coordinates(T, inverse)
+
+
+def mean(columns: Matrix | Vector, weights: Vector | None) -> Vector:
+    """(Weighted) mean of each column."""
+    return np.asarray(
+        columns.mean(axis=0) if weights is None else np.average(columns, axis=0, weights=weights)
+    )
+
+
+def rooted(columns: Matrix, weights: Vector | None) -> Matrix:
+    """Rows times the root of their weights, which makes the residual variance sigma2 in all of them."""
+    return columns if weights is None else columns * np.sqrt(weights)[:, None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,8 +91,8 @@ class Bucket:
     levels : (J, len(blocks)) int array
         The level that each block stands for.
     Z, X, y : (J, m, q), (J, m, p), (J, m) arrays
-        Each unit's rows, rotated and compressed to at most q + p + 1 (an orthogonal
-        change of rows leaves the criterion as it is), padded with zero rows.
+        Each unit's rows, times the root of their weights, rotated and compressed to at most q + p + 1
+        (an orthogonal change of rows leaves the criterion as it is), padded with zero rows.
     offsets : tuple of int
         First column of each block in Z; one more than blocks.
     """
@@ -103,7 +118,7 @@ class Structure:
     terms : tuple of Coordinates
         Of each random term's Z.
     origin, unit : float
-        y is used as (y - origin) * unit, unit a power of two; origin is 0 without an intercept.
+        y is used as (y - offset - origin) * unit, unit a power of two; origin is 0 without an intercept.
     intercept : int or None
         Column of X that is constant 1.
     """
@@ -125,18 +140,32 @@ class Structure:
         ModelError
             The dense blocks of a unit would not fit in memory.
         """
-        X, fixed = centred(model.X)
+        X, fixed = centred(model.X, model.weights)
         ones = [j for j in range(model.p) if np.all(model.X[:, j] == 1.0)]
-        origin = float(np.mean(model.y)) if ones else 0.0
-        moved = model.y - origin
+        y = model.y - model.known_mean
+        origin = float(mean(y, model.weights)) if ones else 0.0
+        moved = rooted((y - origin)[:, None], model.weights)[:, 0]
         unit = power_of_two(float(np.std(moved)) if model.n > 1 else 1.0)
         Zs, terms = [], []
         for term in model.random:
-            Z, coordinates = centred(term.Z)
+            Z, coordinates = centred(term.Z, model.weights)
             Zs.append(Z)
             terms.append(coordinates)
         buckets = tuple(_buckets(model, Zs, X, moved * unit))
         return cls(model, buckets, fixed, tuple(terms), origin, unit, ones[0] if ones else None)
+
+    @property
+    def columns(self) -> list[Matrix]:
+        """Each term's Z (n, k), centred and scaled, rows times the root of their weights."""
+        return [
+            rooted(term.Z @ c.T, self.model.weights)
+            for term, c in zip(self.model.random, self.terms, strict=True)
+        ]
+
+    @property
+    def log_weights(self) -> float:
+        """Sum of log w, which the criterion has with a minus; 0 without weights."""
+        return 0.0 if self.model.weights is None else float(np.sum(np.log(self.model.weights)))
 
     def inward(self, psi: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
         """Covariances of the user's random effects -> of the centred, scaled ones (y's unit too)."""

@@ -2,6 +2,7 @@
 
 Per unit (bridge.structure) C = Z'Z and B = Z'[X y], once for all D = [X y]'[X y], in the Structure's
 centred, scaled coordinates: rows are moved exactly before they are multiplied, so nothing cancels.
+With weights these are Z'WZ, Z'W[X y] and [X y]'W[X y]: no root is taken. From y its offset is taken exactly.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bridge.fit import Method
-from bridge.model import Matrix, Model
-from bridge.structure import Structure, components
+from bridge.model import Matrix, Model, Vector
+from bridge.structure import Structure, components, rooted
 
 if TYPE_CHECKING:
     from flint import arb, arb_mat
@@ -78,7 +79,7 @@ def identity(k: int) -> arb_mat:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cell:
-    """Units with the same Z, and so the same C.
+    """Units with the same Z and weights, and so the same C.
 
     Attributes
     ----------
@@ -132,6 +133,8 @@ class Sums:
         X here is the model's X @ T (y aside): centred, and orthonormal to about 16 digits.
     D : (p + 1, p + 1) arb_mat
     cells : tuple of Cell
+    log_weights : arb
+        Sum of log w.
     """
 
     structure: Structure
@@ -139,6 +142,7 @@ class Sums:
     T: arb_mat
     D: arb_mat
     cells: tuple[Cell, ...]
+    log_weights: arb | int = 0
 
     @classmethod
     def of(cls, structure: Structure, bits: int = BITS) -> Sums:
@@ -149,22 +153,24 @@ class Sums:
         with precision(bits):
             width = model.p + 1
             T = orthonormal(structure)
-            rows = exact(np.column_stack([model.X, model.y])) * _moves(structure, T)
-            flat = rows.entries()
+            rows = _table(model) * _moves(structure, T)
+            weighted = _weighted(rows, model.weights)
+            flat = weighted.entries()
             cells = []
             for (blocks, _), units in _alike(model).items():
-                levels, Z = units[0][0], units[0][2]
+                levels, members, Z = units[0]
                 offsets = tuple(np.cumsum([0, *(model.random[t].Z.shape[1] for t in blocks)]).tolist())
                 shell = Cell(blocks, offsets, (levels,), arb_mat(0, 0), (), None)
-                Zt = (exact(Z) * shell.spread([exact(c.T) for c in structure.terms])).transpose()
-                B = []
+                spread = exact(Z) * shell.spread([exact(c.T) for c in structure.terms])
+                Zt, B = spread.transpose(), []
+                C = Zt * _weighted(spread, None if model.weights is None else model.weights[members])
                 for _, members, _ in units:
                     picked = [v for i in members.tolist() for v in flat[i * width : (i + 1) * width]]
                     B.append(Zt * arb_mat(len(members), width, picked))
-                C = Zt * Zt.transpose()
                 everyone = tuple(unit[0] for unit in units)
                 cells.append(Cell(blocks, offsets, everyone, C, tuple(B), _pool(B)))
-            return cls(structure, bits, T, rows.transpose() * rows, tuple(cells))
+            logs = _logs(model.weights)
+            return cls(structure, bits, T, rows.transpose() * weighted, tuple(cells), logs)
 
     @property
     def p(self) -> int:
@@ -184,10 +190,37 @@ def orthonormal(structure: Structure) -> arb_mat:
     model = structure.model
     T = exact(structure.fixed.T)
     try:
-        inner = np.linalg.inv(np.linalg.qr(model.X @ structure.fixed.T, mode="r"))
+        inner = np.linalg.inv(np.linalg.qr(rooted(model.X @ structure.fixed.T, model.weights), mode="r"))
     except np.linalg.LinAlgError:
         return T
     return T * exact(np.triu(inner)) if model.p and np.all(np.isfinite(inner)) else T
+
+
+def _table(model: Model) -> arb_mat:
+    """``[X y]`` with y less its offset, exactly."""
+    rows = exact(np.column_stack([model.X, model.y]))
+    for i, known in enumerate([] if model.offset is None else model.offset.tolist()):
+        rows[i, model.p] = rows[i, model.p] - known
+    return rows
+
+
+def _weighted(rows: arb_mat, weights: Vector | None) -> arb_mat:
+    """Each row times its weight."""
+    from flint import arb, arb_mat
+
+    if weights is None:
+        return rows
+    width, exactly = rows.ncols(), [arb(w) for w in weights.tolist()]
+    return arb_mat(rows.nrows(), width, [v * exactly[i // width] for i, v in enumerate(rows.entries())])
+
+
+def _logs(weights: Vector | None) -> arb:
+    """Sum of log w; weights are often few distinct ones."""
+    from flint import arb
+
+    distinct, counts = np.unique([] if weights is None else weights, return_counts=True)
+    pairs = zip(distinct.tolist(), counts.tolist(), strict=True)
+    return sum((arb(w).log() * count for w, count in pairs), arb(0))
 
 
 def _moves(structure: Structure, T: arb_mat) -> arb_mat:
@@ -206,7 +239,7 @@ def _moves(structure: Structure, T: arb_mat) -> arb_mat:
 def _alike(
     model: Model,
 ) -> Mapping[tuple[tuple[int, ...], bytes], list[tuple[tuple[int, ...], np.ndarray, Matrix]]]:
-    """Units by the content of Z: per unit its levels, its rows in a canonical order, and Z spread."""
+    """Units by the content of Z and weights: levels, rows in a canonical order, and Z spread, of each."""
     found: dict[tuple[tuple[int, ...], bytes], list[tuple[tuple[int, ...], np.ndarray, Matrix]]]
     found = defaultdict(list)
     if not model.random:
@@ -225,10 +258,11 @@ def _alike(
                 parts.append((t, np.sort(columns, axis=0).tobytes(), level, columns))
         parts.sort(key=lambda part: part[:3])
         Z = np.column_stack([part[3] for part in parts])
-        canonical = np.lexsort(Z.T)
+        w = np.ones(len(rows)) if model.weights is None else model.weights[rows]
+        canonical = np.lexsort([w, *Z.T])
         Z = np.ascontiguousarray(Z[canonical])
-        blocks = tuple(part[0] for part in parts)
-        found[blocks, Z.tobytes()].append((tuple(part[2] for part in parts), rows[canonical], Z))
+        key = tuple(part[0] for part in parts), Z.tobytes() + w[canonical].tobytes()
+        found[key].append((tuple(part[2] for part in parts), rows[canonical], Z))
     return found
 
 

@@ -1,7 +1,8 @@
 """The criterion by its definition, dense, in 50-digit arithmetic: slow, naive and independent.
 
 -2 logLik = n log 2 pi + log|V| + e'V^-1 e, beta = (X'V^-1X)^-1 X'V^-1 y, and for REML
-(n - p) log 2 pi + log|V| + log|X'V^-1X| + e'V^-1 e; V = sum_t Z_t (I x G_t) Z_t' + sigma2 I.
+(n - p) log 2 pi + log|V| + log|X'V^-1X| + e'V^-1 e; V = sum_t Z_t (I x G_t) Z_t' + sigma2 W^-1;
+y is less its offset.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ DIGITS = 50
 
 def covariance(model: Model, psi: tuple[Any, ...], sigma2: float) -> mp.matrix:
     """V, entry by entry."""
-    V = mp.eye(model.n) * mp.mpf(float(sigma2))
+    weights = [1.0] * model.n if model.weights is None else model.weights.tolist()
+    V = mp.diag([mp.mpf(float(sigma2)) / mp.mpf(w) for w in weights])
     for term, G in zip(model.random, psi, strict=True):
         for i in range(model.n):
             for j in range(model.n):
@@ -37,7 +39,8 @@ def evaluate(model: Model, method: str, psi: tuple[Any, ...], sigma2: float) -> 
     with mp.workdps(DIGITS):
         V = covariance(model, psi, sigma2)
         X = mp.matrix([[mp.mpf(float(v)) for v in row] for row in model.X])
-        y = mp.matrix([mp.mpf(float(v)) for v in model.y])
+        known = [0.0] * model.n if model.offset is None else model.offset.tolist()
+        y = mp.matrix([mp.mpf(float(v)) - mp.mpf(o) for v, o in zip(model.y, known, strict=True)])
         inverse = V**-1
         XVX = X.T * inverse * X
         phi = XVX**-1
