@@ -67,9 +67,11 @@ class Glmm:
 
 
 def answer(table: Table, result: Any) -> Answer:
-    """`varcorr` holds lower triangles by columns. A failed fit is NaN throughout, and has no df or BLUPs."""
-    errors = result.se.tolist()
-    dfs = result.coef_df.tolist() or [math.nan] * len(errors)
+    """`varcorr` holds lower triangles by columns; a failed fit has none and is a refusal."""
+    if not result.varcorr:
+        said = [f"{warning['title']}: {warning['message']}" for warning in result.warnings]
+        return {"status": "refused", "reason": "; ".join(said), "converged": False}
+    errors, dfs = result.se.tolist(), result.coef_df.tolist()
     fixed = {
         alias: (b, se, None if math.isnan(df) else df)
         for alias, b, se, df in zip(result.names, result.beta.tolist(), errors, dfs, strict=True)
