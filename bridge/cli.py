@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from bridge.commands import add, certify, compare, doctor, engines, export, generate, listing, run
+from bridge.commands import (
+    add,
+    certify,
+    compare,
+    conformance,
+    doctor,
+    engines,
+    export,
+    generate,
+    league,
+    listing,
+    relations,
+    run,
+)
 from bridge.commands.common import ready
 
 app = typer.Typer(
@@ -25,6 +38,8 @@ app = typer.Typer(
 
     - `lmmbridge add trial.csv "y ~ arm + (1 | clinic)" --name my-trial`: keep them as a case for `pytest`
 
+    - `lmmbridge conformance my_package.engine:MyEngine`: an engine of your own, against the truth
+
     - `lmmbridge doctor`: what this machine lacks, and how to get it
 
     Exit codes: 0 all as expected; 1 an unexpected disagreement, a certificate that fails, or a required
@@ -35,6 +50,9 @@ for command in (run.run, compare.compare, add.add, generate.generate):
     app.command()(command)
 app.command("list")(listing.listing)
 app.command("engines")(engines.engines)
+app.command()(conformance.conformance)
+app.command()(league.league)
+app.command()(relations.relations)
 app.command()(certify.certify)
 app.command("export-reference")(export.export_reference)
 app.command()(doctor.doctor)

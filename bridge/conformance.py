@@ -14,7 +14,6 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bridge.report import text
 from bridge.report.digits import KINDS, SHOWN, correct
 from bridge.verdict import Judgement, Verdict
 
@@ -144,7 +143,7 @@ class Score:
         if silent := bad.get(Outcome.SILENT):
             return f"{silent} silent wrong"
         if bad:
-            return f"{self.counts[Outcome.AGREE]}/{self.ranked} agree, none silent"
+            return f"{self.counts[Outcome.AGREE]}/{self.ranked} agree, none silently wrong"
         return f"{self.counts[Outcome.AGREE]}/{self.ranked} agree" if self.ranked else "nothing compared"
 
     def by_quantity(self) -> dict[str, tuple[float, float]]:

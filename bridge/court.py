@@ -102,12 +102,15 @@ class Court:
             os.close(place)
 
 
-def failure(judgement: Judgement, peers: Sequence[Judgement], path: Path) -> str:
-    """Rows that disagree, on which scale, by how much, who is right, and what to do."""
+def failure(judgement: Judgement, peers: Sequence[Judgement], path: Path | None = None) -> str:
+    """Rows that disagree, on which scale, by how much, who is right, and what to do.
+
+    `path` is the case.toml in which a known difference could be recorded; none: it is no excuse.
+    """
     silent = ", with no warning" if judgement.silent else ""
     lines = [
         f"{judgement.name}: {judgement.verdict}{silent}",
-        f"  {text.clean(judgement.surprise if judgement.known else judgement.reason)}",
+        f"  {text.clean(judgement.surprise if judgement.known and path else judgement.reason)}",
     ]
     rows = judgement.failing
     lines += [f"  {text.explain(row)}" for row in rows[:MOST]]
@@ -126,7 +129,7 @@ def failure(judgement: Judgement, peers: Sequence[Judgement], path: Path) -> str
     lines.append(f"  The right numbers belong to the lowest optimum of the exact criterion{who}.")
     if judgement.fit.messages:
         lines.append(f"  {judgement.fit.engine} said: {text.clean(' | '.join(judgement.fit.messages))[:500]}")
-    if judgement.known is None and not judgement.verdict.passes:
+    if path is not None and judgement.known is None and not judgement.verdict.passes:
         lines.append(f"  If this is known and understood, add it to {path}:")
         lines.append(
             f'    [[known_difference]]\n    engine = "{judgement.fit.engine}"\n'

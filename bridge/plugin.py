@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from bridge.verdict import Judgement
 
 COURT: pytest.StashKey[Court] = pytest.StashKey()
+ONLY_CONFORMANCE: pytest.StashKey[Path] = pytest.StashKey()
+"""Folder of the bundled cases, if nobody but --lmm-conformance asked for it."""
 KNOWN = "lmm_known"
+MARK = "lmm_conformance"
 
 
 class Disagreement(Exception):
@@ -35,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="default",
         help="engines as a user gets them, at their most careful, or both",
     )
+    group.addoption(
+        "--lmm-conformance",
+        metavar="A,B",
+        help="engines to hold to the bundled cases, such as my_package.engine:MyEngine; known differences "
+        f"are no excuse (alone: -m {MARK})",
+    )
     group.addoption("--lmm-require", metavar="A,B", default="", help="engines whose absence is a failure")
     group.addoption(
         "--lmm-store", metavar="DIR", help="folder of finished fits (default: .lmmbridge in the rootdir)"
@@ -42,8 +51,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse unknown engines at once."""
-    named = [*_names(config, "lmm_engines"), *_names(config, "lmm_require")]
+    """Refuse unknown engines at once; add the bundled cases to what is collected, if they are asked for."""
+    config.addinivalue_line("markers", f"{MARK}: a bundled case through an engine of --lmm-conformance")
+    conforming = _names(config, "lmm_conformance")
+    named = [*_names(config, "lmm_engines"), *_names(config, "lmm_require"), *conforming]
     if not named:
         return
     from bridge.engines import check
@@ -54,6 +65,20 @@ def pytest_configure(config: pytest.Config) -> None:
             check(name)
     except BridgeError as error:
         raise pytest.UsageError(str(error)) from None
+    if conforming:
+        _add_bundled(config)
+
+
+def _add_bundled(config: pytest.Config) -> None:
+    from bridge.resources import find
+
+    bundled = find("cases")
+    given = [config.invocation_params.dir / arg.partition("::")[0] for arg in config.args]
+    if str(bundled) in config.args and hasattr(config, "workerinput"):  # xdist: the first process added it
+        config.stash[ONLY_CONFORMANCE] = bundled
+    elif not any(bundled.is_relative_to(place.resolve()) for place in given):
+        config.args.append(str(bundled))
+        config.stash[ONLY_CONFORMANCE] = bundled
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -91,20 +116,29 @@ class CaseFile(pytest.File):
         from bridge.case import Case
         from bridge.engines import names
         from bridge.errors import BridgeError
+        from bridge.resources import find
 
         try:
             case = Case.load(self.path.parent)
+            conforming = _names(self.config, "lmm_conformance")
+            if conforming and self.path.resolve().is_relative_to(find("cases")):
+                yield from self._items(ConformanceItem, case, conforming)
         except BridgeError as error:
             raise self.CollectError(str(error)) from None
-        engines = [*(_names(self.config, "lmm_engines") or names()), *_names(self.config, "lmm_require")]
+        only = self.config.stash.get(ONLY_CONFORMANCE, None)
+        if only is None or not self.path.resolve().is_relative_to(only):
+            engines = [*(_names(self.config, "lmm_engines") or names()), *_names(self.config, "lmm_require")]
+            yield from self._items(CaseItem, case, engines)
+
+    def _items(self, kind: type[CaseItem], case: Case, engines: list[str]) -> Iterator[pytest.Item]:
         asked = self.config.getoption("lmm_profile")
         profiles: tuple[Profile, ...] = ("default", "tight") if asked == "both" else (asked,)
         for method in case.spec.methods:
             for engine in dict.fromkeys(engines):
                 for profile in profiles:
                     suffix = "" if profile == "default" else f"-{profile}"
-                    name = f"{case.id}-{method}[{engine}{suffix}]"
-                    item: pytest.Item = CaseItem.from_parent(
+                    name = f"{kind.prefix}{case.id}-{method}[{engine}{suffix}]"
+                    item: pytest.Item = kind.from_parent(
                         self, name=name, case=case, method=method, engine=engine, profile=profile
                     )
                     yield item
@@ -112,6 +146,8 @@ class CaseFile(pytest.File):
 
 class CaseItem(pytest.Item):
     """One fit of one case."""
+
+    prefix = ""
 
     def __init__(
         self, *, case: Case, method: Method, engine: str, profile: Profile, **inherited: Any
@@ -121,9 +157,6 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Judge it, with all the items of its case and method at once."""
-        from bridge.court import failure
-        from bridge.verdict import Verdict
-
         peers = [
             i for i in self.session.items if isinstance(i, CaseItem) and i.case.folder == self.case.folder
         ]
@@ -135,13 +168,19 @@ class CaseItem(pytest.Item):
             list(dict.fromkeys(i.engine for i in peers)),
             list(dict.fromkeys(i.profile for i in peers)),
         )
-        mine: Judgement = judged[self.engine, self.profile]
+        self.decide(judged[self.engine, self.profile], list(judged.values()))
+
+    def decide(self, mine: Judgement, judged: list[Judgement]) -> None:
+        """Pass, skip or fail, by what the case expects."""
+        from bridge.court import failure
+        from bridge.verdict import Verdict
+
         if mine.verdict is Verdict.UNAVAILABLE and self.engine in _names(self.config, "lmm_require"):
             raise Disagreement(f"{mine.name}: required, but not available: {mine.reason}")
         if mine.verdict.neutral:
             pytest.skip(mine.reason)
         if not mine.expected:
-            raise Disagreement(failure(mine, list(judged.values()), self.path))
+            raise Disagreement(failure(mine, judged, self.path))
         if mine.known is not None:
             self.user_properties.append((KNOWN, str(mine.verdict)))
 
@@ -163,6 +202,29 @@ class CaseItem(pytest.Item):
         if COURT not in self.config.stash:
             self.config.stash[COURT] = Court(self.config.getoption("lmm_store"), self.config.rootpath)
         return self.config.stash[COURT]
+
+
+class ConformanceItem(CaseItem):
+    """One fit of one bundled case by an engine that is held to the truth alone."""
+
+    prefix = "conformance-"
+
+    def __init__(self, **inherited: Any) -> None:
+        super().__init__(**inherited)
+        self.add_marker(MARK)
+
+    def decide(self, mine: Judgement, judged: list[Judgement]) -> None:
+        """As `lmmbridge conformance` counts it."""
+        from bridge.conformance import Outcome, outcome
+        from bridge.court import failure
+
+        found = outcome(mine)
+        if found is Outcome.UNSUPPORTED:
+            pytest.skip(mine.reason)
+        if found is Outcome.UNAVAILABLE:
+            raise Disagreement(f"{mine.name}: not available: {mine.reason}")
+        if found not in (Outcome.AGREE, Outcome.RIGHTLY):
+            raise Disagreement(failure(mine, judged))
 
 
 def _names(config: pytest.Config, option: str) -> list[str]:

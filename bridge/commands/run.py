@@ -84,7 +84,7 @@ def run(
 
 def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, entries: list[Entry]) -> None:
     """The report, with the weights of the founding question's designs."""
-    from bridge.report import markdown
+    from bridge.report import league, markdown
     from bridge.report.weights import TAGS, weights
 
     shares: dict[str, Grid] = {}
@@ -104,6 +104,7 @@ def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, 
         shares,
         {where: certificate.allowed for where, (_, certificate) in proofs.items() if certificate},
         {w: f"{kind}, {c.proof}" if c and c.proven else kind for w, (kind, c) in proofs.items()},
+        league.measured(agreement),
     )
     markdown.write(agreement, folder, seconds, extras)
 

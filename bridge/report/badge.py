@@ -33,7 +33,8 @@ def svg(score: Score) -> str:
     whole = left + right
     what = text.html(f"{score.engine}, profile {score.profile}")
     parts = "".join(
-        f'<text x="{middle:.1f}" y="14" textLength="{length:.1f}" lengthAdjust="spacingAndGlyphs">{words}</text>'
+        f'<text x="{middle:.1f}" y="14" textLength="{length:.1f}" lengthAdjust="spacingAndGlyphs">'
+        f"{words}</text>"
         for middle, length, words in (
             (left / 2, left - 12, label),
             (left + right / 2, right - 12, said),

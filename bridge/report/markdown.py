@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from bridge.errors import StoreError
-from bridge.report import digits, tables, text
+from bridge.report import digits, league, tables, text
 from bridge.report.grid import Grid
 from bridge.report.measured import measured
 from bridge.report.provenance import provenance
@@ -32,11 +32,14 @@ class Extras:
         Digits that the data allow.
     references : mapping of (case, method) to str
         ``certified, global``, ``refined`` or ``polished``.
+    sizes : mapping of str to int or None
+        Bytes of each engine's software.
     """
 
     shares: Mapping[str, Grid] = field(default_factory=dict)
     allowed: Mapping[digits.Where, Mapping[str, float]] = field(default_factory=dict)
     references: Mapping[digits.Where, str] = field(default_factory=dict)
+    sizes: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def write(agreement: Agreement, folder: Path, seconds: float, extras: Extras) -> None:
@@ -82,6 +85,8 @@ def document(agreement: Agreement, seconds: float, extras: Extras) -> str:
     if agreement.missing:
         absent = [f"- {text.markdown(f'{name}: {reason}')}" for name, reason in agreement.missing.items()]
         parts += ["## Not available", "\n".join(absent)]
+    if side_by_side := league.section(agreement, extras.sizes):
+        parts += ["## League table", *side_by_side]
     if (apart := tables.languages(agreement)) is not None:
         parts += ["## Python against R", _LANGUAGES, apart.markdown()]
     parts += ["## Correct digits", text.markdown(digits.NOTE), _ENGINES, digits.digits(agreement).markdown()]
