@@ -2,12 +2,19 @@
 #   source("tidy.R"); source("glmmTMB.R")
 #   fit_glmmTMB(lme4::sleepstudy, Reaction ~ Days + (Days | Subject))$rows
 # Standard errors are of the joint Hessian: they carry the uncertainty of theta.
+# glmmTMB's own weights multiply log-likelihoods and are no precisions: here they are refused.
 
-fit_glmmTMB <- function(data, formula, method = c("REML", "ML"), profile = c("default", "tight")) {
+fit_glmmTMB <- function(data, formula, method = c("REML", "ML"), profile = c("default", "tight"),
+                        weights = NULL, offset = NULL) {
   REML <- match.arg(method) == "REML"
   profile <- match.arg(profile)
   started <- Sys.time()
-  fit <- if (profile == "default") glmmTMB::glmmTMB(formula, data, REML = REML) else tight_glmmTMB(formula, data, REML)
+  if (!is.null(weights)) stop("glmmTMB's weights are likelihood weights, not precision weights")
+  fit <- if (profile == "default") {
+    with_columns(quote(glmmTMB::glmmTMB(formula, data, REML = REML)), offset = offset)
+  } else {
+    tight_glmmTMB(formula, data, REML, offset)
+  }
   seconds <- as.numeric(Sys.time() - started, units = "secs")
 
   beta <- glmmTMB::fixef(fit)$cond
@@ -39,8 +46,11 @@ estimated <- function(G) {
 
 # nlminb without slack (its sing.tol would follow rel.tol and stop it early), then BFGS on glmmTMB's exact gradient,
 # restarted from that optimum. Where BFGS breaks down (a variance of zero lies at minus infinity), nlminb's is the best.
-tight_glmmTMB <- function(formula, data, REML) {
-  fit_by <- function(control, start) glmmTMB::glmmTMB(formula, data, REML = REML, control = control, start = start)
+tight_glmmTMB <- function(formula, data, REML, offset = NULL) {
+  fit_by <- function(control, start) {
+    call <- quote(glmmTMB::glmmTMB(formula, data, REML = REML, control = control, start = start))
+    with_columns(call, offset = offset)
+  }
   careful <- glmmTMB::glmmTMBControl(
     optCtrl = list(iter.max = 1e4, eval.max = 1e4, rel.tol = 1e-13, x.tol = 1e-10, sing.tol = 1e-30)
   )

@@ -2,11 +2,12 @@
 #   source("tidy.R"); source("lm.R")
 #   fit_lm(lme4::sleepstudy, Reaction ~ Days + (Days | Subject))$rows
 
-fit_lm <- function(data, formula, method = c("REML", "ML"), profile = c("default", "tight")) {
+fit_lm <- function(data, formula, method = c("REML", "ML"), profile = c("default", "tight"),
+                   weights = NULL, offset = NULL) {
   method <- match.arg(method)
   match.arg(profile) # least squares has nothing to tighten
   started <- Sys.time()
-  fit <- stats::lm(formula_parts(formula)$fixed, data)
+  fit <- with_columns(quote(stats::lm(formula_parts(formula)$fixed, data)), weights, offset)
   seconds <- as.numeric(Sys.time() - started, units = "secs")
 
   # logLik(fit, REML = TRUE) is the log-likelihood of (n-p) contrasts: -log|X'X|/2 and no +log|X'X|/2, as in lme4.

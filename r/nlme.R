@@ -2,15 +2,18 @@
 #   source("tidy.R"); source("nlme.R")
 #   fit_nlme(lme4::sleepstudy, Reaction ~ Days + (Days | Subject))$rows
 
-fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("default", "tight")) {
+fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("default", "tight"),
+                     weights = NULL, offset = NULL) {
   method <- match.arg(method)
   profile <- match.arg(profile)
   started <- Sys.time()
+  if (!is.null(offset)) stop("lme() has no offset")
   model <- nlme_model(data, formula)
+  variance <- if (!is.null(weights)) nlme::varFixed(as.formula(call("~", call("/", 1, as.name(weights)))))
   fit <- if (profile == "default") {
-    nlme::lme(model$fixed, model$data, random = model$random, method = method)
+    nlme::lme(model$fixed, model$data, random = model$random, method = method, weights = variance)
   } else {
-    tight_nlme(model, method)
+    tight_nlme(model, method, variance)
   }
   seconds <- as.numeric(Sys.time() - started, units = "secs")
 
@@ -30,10 +33,12 @@ fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("defau
 
 # EM to its fixed point, then nlminb without slack (its sing.tol would follow rel.tol and stop it early). Where
 # differences of the log-likelihood are too coarse for that and lme() gives up, nlminb's own slack.
-tight_nlme <- function(model, method) {
+tight_nlme <- function(model, method, variance = NULL) {
   fit_by <- function(...) {
     control <- nlme::lmeControl(niterEM = 5000, maxIter = 500, msMaxIter = 1000, msMaxEval = 5000, ...)
-    nlme::lme(model$fixed, model$data, random = model$random, method = method, control = control)
+    nlme::lme(
+      model$fixed, model$data, random = model$random, method = method, weights = variance, control = control
+    )
   }
   tryCatch(fit_by(rel.tol = 1e-13, x.tol = 1e-10, sing.tol = 1e-30), error = function(e) fit_by())
 }

@@ -44,6 +44,12 @@ tidy_levels <- function(group, b) {
   )
 }
 
+# A fitting function's call, with the columns of weights and offset (names, or NULL) as arguments where there are any.
+with_columns <- function(call, weights = NULL, offset = NULL) {
+  columns <- lapply(c(weights = weights, offset = offset), as.name)
+  eval(as.call(c(as.list(call), columns)), parent.frame())
+}
+
 # lme4's formula, split: `y ~ x` and a list of random terms, each with `columns` (a one-sided formula)
 # and `factors` (the variables crossed to make the groups). Walks the formula; evaluates nothing.
 formula_parts <- function(formula) {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bridge.engines import r
+from bridge.fit import Method
+from bridge.model import Model
 
 
 class GlmmTMB(r.Adapter):
@@ -10,3 +12,9 @@ class GlmmTMB(r.Adapter):
 
     name = "glmmTMB"
     std_error = "joint"
+
+    def supports(self, model: Model, method: Method) -> str | None:
+        """None if it can express the model, else the reason in a sentence."""
+        if model.weights is not None:
+            return "glmmTMB's weights are likelihood weights, not precision weights"
+        return super().supports(model, method)

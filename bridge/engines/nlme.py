@@ -32,4 +32,6 @@ class Nlme(r.Adapter):
             if not refines(fine, coarse):
                 both = f"{coarse.group} and {fine.group}"
                 return f"nlme cannot correlate the coefficients of two crossed groups, {both}"
+        if model.offset is not None:
+            return "nlme's lme() has no offset"
         return super().supports(model, method)

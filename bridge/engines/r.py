@@ -173,9 +173,9 @@ class Session:
         self.versions[engine] = dict(zip(asked.names, asked, strict=True))
         PRINTED.clear()
 
-    def call(self, function: Any, *arguments: Any) -> dict[str, Any]:
+    def call(self, function: Any, *arguments: Any, **named: Any) -> dict[str, Any]:
         """`value` or `error`, and `messages`."""
-        return _named(self.home["quietly"](function, *arguments))
+        return _named(self.home["quietly"](function, *arguments, **named))
 
     def text(self, *strings: str) -> Any:
         """A character vector."""
@@ -230,11 +230,13 @@ def fit(engine: str, model: Model, method: Method, profile: Profile) -> Fit:
     session = _session()
     blank = Fit(engine, method, profile, versions=session.versions[engine])
     data, formula = session.frame(model.data), session.formula(model.spelling.formula)
+    aliases = {"weights": model.spelling.weights, "offset": model.spelling.offset}
+    known = {role: session.text(alias) for role, alias in aliases.items() if alias}
     PRINTED.clear()
     begin = perf_counter()
     try:
         answer = session.call(
-            session.home[f"fit_{engine}"], data, formula, session.text(method), session.text(profile)
+            session.home[f"fit_{engine}"], data, formula, session.text(method), session.text(profile), **known
         )
     except session.ri.embedded.RRuntimeError as error:  # out of R's own reach, as a stack that ran over
         return blank.having(status="refused", reason=str(error).strip(), seconds=perf_counter() - begin)

@@ -90,6 +90,9 @@ class Statsmodels:
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if MixedLM can express the model, else the reason."""
+        for what, column in (("weights", model.weights), ("offset", model.offset)):
+            if column is not None:
+                return f"MixedLM has no {what}"
         found = form(model)
         return found if isinstance(found, str) else None
 
@@ -210,7 +213,7 @@ def blups(found: Form, effects: Mapping[int, Any]) -> Iterator[Row]:
 
 
 class Ols:
-    """OLS: the random terms are ignored. Its variance is ssr / (n - p) for REML and ssr / n for ML.
+    """OLS, or WLS: the random terms are ignored. Its variance is ssr / (n - p) for REML and ssr / n for ML.
 
     Standard errors go with that variance. statsmodels has a log-likelihood for ML only: NaN for REML.
     """
@@ -228,16 +231,17 @@ class Ols:
 
     def supports(self, model: Model, method: Method) -> str | None:
         """Any model has a fixed part."""
-        return None
+        return None if model.offset is None else "OLS and WLS have no offset"
 
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
         """Fit; the profiles are the same."""
         blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
 
         def run() -> Answer:
-            from statsmodels.regression.linear_model import OLS
+            from statsmodels.regression.linear_model import OLS, WLS
 
-            result = OLS(model.y, model.X).fit()
+            plain = model.weights is None
+            result = (OLS(model.y, model.X) if plain else WLS(model.y, model.X, weights=model.weights)).fit()
             scale = float(result.scale if method == "REML" else result.ssr / model.n)
             errors = np.sqrt(scale * np.diag(result.normalized_cov_params))
             return {
