@@ -256,13 +256,14 @@ def _fixed_checks(criterion: Criterion, answer: Answer, point: Point, phi_error:
         off, slack = abs(answer.beta[j] - right[j]) / phi_error[j], lost[j] / phi_error[j]
         numbers = (float(answer.beta[j]), float(right[j]), float(off), "SE", float(slack))
         yield Check("self: beta", "", (), name, *numbers)
-    e = model.y - model.X @ answer.beta
+    e = model.y - model.known_mean - model.X @ answer.beta
     for term, b in zip(model.random, answer.blups, strict=True):
         e = e - np.sum(term.Z * b[term.index], axis=1)
+    w = np.ones(model.n) if model.weights is None else model.weights
     for j, name in enumerate(model.names):
         x = model.X[:, j]
-        scale = math.sqrt(answer.sigma2) * float(np.linalg.norm(x))
-        score, slack = float(x @ e) / scale, float(np.abs(x) @ np.abs(model.X) @ lost) / scale
+        scale = math.sqrt(answer.sigma2) * float(np.linalg.norm(np.sqrt(w) * x))
+        score, slack = float(x @ (w * e)) / scale, float((w * np.abs(x)) @ np.abs(model.X) @ lost) / scale
         yield Check("self: X'R^-1e", "", (), name, score, 0.0, abs(score), "|R^-1/2 x|", slack)
 
 
@@ -319,7 +320,7 @@ def _blup_checks(criterion: Criterion, answer: Answer, point: Point) -> Iterator
             float(b_right[i, j]),
             float(off[i, j]),
             "sqrt(G+F)",
-            moved * math.sqrt(model.n / len(term.levels) / answer.sigma2),
+            moved * math.sqrt(model.total_weight / len(term.levels) / answer.sigma2),
         )
 
 

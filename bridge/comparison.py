@@ -103,7 +103,9 @@ def _random(reference: Reference, answer: Answer, limit: Limit) -> Iterator[Comp
     most, model = limit("G"), reference.criterion.structure.model
     moved = float(np.max(np.abs(model.X), axis=0, initial=0.0) @ resolution(model, reference.beta))
     for t, term in enumerate(model.random):
-        here = limit("BLUP") + moved * math.sqrt(model.n / len(term.levels) / reference.best.sigma2)
+        here = limit("BLUP") + moved * math.sqrt(
+            model.total_weight / len(term.levels) / reference.best.sigma2
+        )
         G, right, F = answer.psi[t], reference.best.psi[t], reference.floors[t]
         whole = " ".join(term.names)
         off = distance(G, right, F)
