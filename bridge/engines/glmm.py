@@ -69,7 +69,7 @@ class Glmm:
 def answer(table: Table, result: Any) -> Answer:
     """`varcorr` holds lower triangles by columns; a failed fit has none and is a refusal."""
     if not result.varcorr:
-        said = [f"{warning['title']}: {warning['message']}" for warning in result.warnings]
+        said = [warning["message"] for warning in result.warnings if warning["tier"] == "severe"]
         return {"status": "refused", "reason": "; ".join(said), "converged": False}
     errors, dfs = result.se.tolist(), result.coef_df.tolist()
     fixed = {
