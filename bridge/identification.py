@@ -21,7 +21,7 @@ def problems(model: Model) -> tuple[str, ...]:
     pivoting (the later one goes); zero residual variance: y lies in the span of X and Z, whose rank
     is below n, so the likelihood grows without bound as sigma goes to 0.
     """
-    found = [reason for term in model.random for reason in _levels(term, model.n)]
+    found = [reason for term in model.random for reason in _levels(term, model)]
     if model.n <= model.p:
         found.append(
             f"there are {model.n} rows for {model.p} fixed effects; use fewer terms than rows or more rows"
@@ -33,11 +33,16 @@ def problems(model: Model) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _levels(term: RandomTerm, n: int) -> list[str]:
-    q, k = len(term.levels), len(term.names)
+def _levels(term: RandomTerm, model: Model) -> list[str]:
+    n, q, k = model.n, len(term.levels), len(term.names)
     if q == 1:
         label = ":".join(term.levels[0])
         return [f"{term.group} has one level ({label}), so it has no variance; remove (... | {term.group})"]
+    if q >= n and _uneven(model):
+        return [
+            f"every level of {term.group} has a single row ({q} levels, {n} rows), so only the weights could "
+            f"tell its variance from the residual's, and lme4 refuses that; remove (... | {term.group})"
+        ]
     if q >= n:
         return [
             f"every level of {term.group} has a single row ({q} levels, {n} rows), so its variance cannot be "
@@ -49,6 +54,11 @@ def _levels(term: RandomTerm, n: int) -> list[str]:
             f"{k * q}, not fewer than the {n} rows; leave out a random slope"
         ]
     return []
+
+
+def _uneven(model: Model) -> bool:
+    """Whether the weights differ."""
+    return model.weights is not None and bool(np.ptp(model.weights) > 0)
 
 
 def _confounded(model: Model) -> list[str]:
@@ -121,12 +131,13 @@ def _combination(model: Model, j: int, kept: list[int]) -> str:
 
 
 def _residual(model: Model) -> str:
-    y = model.y
+    y = model.y - model.known_mean
     target = y - y.mean() if "(Intercept)" in model.names else y
-    noise = 8 * EPS * float(np.linalg.norm(y))
+    noise = 8 * EPS * float(np.linalg.norm(model.y) + np.linalg.norm(model.known_mean))
     scale = float(np.linalg.norm(target))
     if scale <= noise:
-        return f"response {model.response} is constant, so the residual variance is zero; use one that varies"
+        less = f" less offset {model.offset_column}" if model.offset is not None else ""
+        return f"response {model.response}{less} is constant, so the residual variance is zero; use one that varies"
     if _distance(model, target) > DEPENDENT * scale + noise:
         return ""
     probe = np.random.default_rng(0).standard_normal(model.n)
