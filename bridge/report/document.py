@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.report import tables, text
+from bridge.report import conventions, tables, text
 
 if TYPE_CHECKING:
     from bridge.agreement import Agreement
@@ -20,7 +20,9 @@ def plain(agreement: Agreement) -> str:
     if len(found) <= FEW:
         for block, judgements in found.items():
             grid = tables.quantities(judgements)
-            parts += [title(block), *([grid.text()] if grid else []), tables.verdicts(judgements).text()]
+            said = conventions.note(judgements)
+            parts += [title(block), *([grid.text()] if grid else []), *([text.clean(said)] if said else [])]
+            parts.append(tables.verdicts(judgements).text())
     else:
         parts += [tables.matrix(agreement).text(), text.LEGEND]
         for name, reason, rows in tables.unexpected(agreement):
@@ -36,6 +38,8 @@ def page(agreement: Agreement) -> str:
         for block, judgements in found.items():
             grid = tables.quantities(judgements)
             parts += [f"<h4>{text.html(title(block))}</h4>", grid.html() if grid else ""]
+            if said := conventions.note(judgements):
+                parts.append(f"<p>{text.html(said)}</p>")
             parts.append(tables.verdicts(judgements).html())
     else:
         parts.append(tables.matrix(agreement).html())

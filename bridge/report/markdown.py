@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from bridge.errors import StoreError
-from bridge.report import digits, league, tables, text
+from bridge.report import conventions, digits, league, tables, text
 from bridge.report.grid import Grid
 from bridge.report.measured import measured
 from bridge.report.provenance import provenance
@@ -89,6 +89,7 @@ def document(agreement: Agreement, seconds: float, extras: Extras) -> str:
         parts += ["## League table", *side_by_side]
     if (apart := tables.languages(agreement)) is not None:
         parts += ["## Python against R", _LANGUAGES, apart.markdown()]
+    parts += ["## Standard errors and df", _CONVENTIONS, conventions.overview(agreement).markdown()]
     parts += ["## Correct digits", text.markdown(digits.NOTE), _ENGINES, digits.digits(agreement).markdown()]
     parts += [_CASES, digits.by_case(agreement, extras.allowed).markdown()]
     if extras.shares:
@@ -107,6 +108,12 @@ _LANGUAGES = (
     "Largest difference between the numbers of two engines, over cases and methods (default profile) in "
     "which both are right: fixed effects in standard errors, variances and BLUPs in units of G + F, the "
     "variance of a random effect and that with which the data show it."
+)
+_CONVENTIONS = (
+    "What each engine prints, and is judged under. *Phi*: sqrt diag (X'V^-1 X)^-1. *joint Hessian*: also "
+    "what the estimation of the variances costs, so never smaller. *Kenward-Roger*: adjusted for small "
+    "samples. *most above Phi*: over the fits that are right. df are compared among engines that define "
+    "the same thing."
 )
 _TOLERANCES = (
     "Largest differences over the fits that agree, beside what is allowed and what bridge/tolerance.toml "

@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from bridge.comparison import Comparison
-from bridge.report import text
+from bridge.report import conventions, text
 from bridge.report.grid import Grid
 from bridge.verdict import Judgement, Verdict
 
@@ -51,6 +51,8 @@ def quantities(judgements: Sequence[Judgement]) -> Grid | None:
         (_label(k), text.number(right.get(k, math.nan)), *(_cell(rows.get(k)) for rows in keyed))
         for k in keys
     ]
+    after = next((i for i, k in enumerate(keys) if k[0] not in ("beta", "SE")), len(keys))
+    lines[after:after] = conventions.printed(fits)
     for group, term in dict.fromkeys((r.group, r.term) for r in mixed.rows if r.quantity == "BLUP"):
         worst = [_largest(j.rows, group, term) for j in fits]
         lines.append((f"BLUPs {group} {term}: largest difference", "", *map(_difference, worst)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from bridge.report import tables, text
+from bridge.report import conventions, tables, text
 from bridge.report.document import title
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def show(agreement: Agreement, out: Console) -> None:
         out.print(title(block), style="bold", markup=False)
         if (grid := tables.quantities(judgements)) is not None:
             out.print(grid.rich())
+        if said := conventions.note(judgements):
+            out.print(text.clean(said), style="dim", markup=False, soft_wrap=True)
         out.print(tables.verdicts(judgements).rich())
     _close(agreement, out)
 

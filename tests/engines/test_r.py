@@ -341,6 +341,7 @@ def test_foreign_labels_stay_foreign(frame):
         "term": ["v9", "(Intercept)", "slope"],
         "estimate": Numbers([1.0, 2.0, 3.0]),
         "std_error": Numbers([1.0, np.nan, np.nan]),
+        "df": Numbers([np.nan, np.nan, np.nan]),
     }
     group = ":".join(model.spelling.random[0][1])
     table["group"][1] = group
