@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bridge import data, toml
+from bridge import cholesky, data, toml
 from bridge.errors import CaseError
 from bridge.fit import Row, schema
 
@@ -72,7 +72,7 @@ class Clusters(_Part):
         if self.covariance is not None:
             if self.sd is not None:
                 raise ValueError("give either sd or covariance, not both")
-            _factor(self.covariance, 1 + len(self.slopes))
+            cholesky.factor(self.covariance, 1 + len(self.slopes))
         return self
 
     @property
@@ -82,23 +82,26 @@ class Clusters(_Part):
 
 
 class Predictor(_Part):
-    """A fixed effect's column.
+    """A fixed effect's column; or one that is known, weights or an offset, and in no formula.
 
     Attributes
     ----------
     level : {"cluster", "observation"}
         One value per cluster, or one per row.
-    kind : {"binary", "normal", "uniform", "sequence"}
+    kind : {"binary", "normal", "uniform", "sequence", "cycle"}
         ``binary``: 0, 1, 0, 1, ... along the clusters or along the rows of each cluster (int).
-        ``sequence``: start, start + step, ... likewise. ``normal`` (mean, sd) and ``uniform``
-        (low, high) are drawn.
+        ``sequence``: start, start + step, ... likewise, ``cycle``: `values` in turn. ``normal`` (mean, sd)
+        and ``uniform`` (low, high) are drawn.
     effect : float
-        Its coefficient.
+        Its coefficient; 1 of an offset.
+    role : {"fixed", "weights", "offset"}
+        ``weights``: each residual is divided by the root of its row's.
     """
 
     name: Name
     level: Literal["cluster", "observation"] = "observation"
-    kind: Literal["binary", "normal", "uniform", "sequence"] = "normal"
+    kind: Literal["binary", "normal", "uniform", "sequence", "cycle"] = "normal"
+    role: Literal["fixed", "weights", "offset"] = "fixed"
     effect: Number = 0.0
     mean: Number = 0.0
     sd: Sd = 1.0
@@ -106,6 +109,16 @@ class Predictor(_Part):
     high: Number = 1.0
     start: Number = 0.0
     step: Number = 1.0
+    values: tuple[Number, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Predictor:
+        if (self.kind == "cycle") != bool(self.values):
+            raise ValueError("kind cycle needs values, and no other kind has them")
+        low = {"cycle": min(self.values, default=0.0), "uniform": self.low}.get(self.kind, 0.0)
+        if self.role == "weights" and low <= 0:
+            raise ValueError("weights must be above 0: use kind cycle or uniform with values above 0")
+        return self
 
 
 class Factor(_Part):
@@ -136,7 +149,7 @@ class Design(_Part):
     factors with layout random, as listed, ``rng.integers(levels, size=N)``; (3) the clusters' random
     effects ``Z = rng.standard_normal((J, k))``, b = Z L' with L the lower Cholesky factor of their
     covariance; (4) those of each factor as listed, ``rng.normal(0, sd, levels)`` (nested: cluster by
-    cluster); (5) residuals ``rng.normal(0, residual_sd, N)``. Then
+    cluster); (5) residuals ``rng.normal(0, residual_sd, N)``, over the roots of weights. Then
     y = intercept + effects + clusters' random effects + factors' + residual, summed from left to right.
 
     Attributes
@@ -169,6 +182,9 @@ class Design(_Part):
         double = next((name for name in names if names.count(name) > 1), None)
         if double is not None:
             raise ValueError(f"the name {double!r} is used twice; rename one")
+        for role in ("weights", "offset"):
+            if sum(p.role == role for p in self.predictors) > 1:
+                raise ValueError(f"predictors: two have the role {role}; keep one")
         for slope in self.clusters.slopes:
             if slope not in [p.name for p in self.predictors]:
                 raise ValueError(f"clusters.slopes: {slope!r} is not a predictor; add it to predictors")
@@ -211,10 +227,14 @@ class Design(_Part):
     @property
     def formula(self) -> str:
         """The model that was drawn from, in lme4's language."""
-        fixed = " + ".join(["1", *(p.name for p in self.predictors)])
+        fixed = " + ".join(["1", *(p.name for p in self.predictors if p.role == "fixed")])
         terms = [f"({' + '.join(['1', *self.clusters.slopes])} | {self.clusters.name})"]
         terms += [f"(1 | {_group(f, self.clusters)})" for f in self.factors]
         return f"{self.response} ~ {' + '.join([fixed, *terms])}"
+
+    def known(self) -> dict[str, str]:
+        """Names of the columns of weights and offset by role, those that there are."""
+        return {p.role: p.name for p in self.predictors if p.role != "fixed"}
 
     def draw(self) -> Drawn:
         """Data and truth."""
@@ -227,13 +247,16 @@ class Design(_Part):
 
         L = self._cholesky()
         z = rng.standard_normal((len(counts), len(L)))
-        b = np.column_stack([_combine(L[i][: i + 1], z.T) for i in range(len(L))])
+        b = np.column_stack([cholesky.combine(L[i][: i + 1], z.T) for i in range(len(L))])
         offsets = {f.name: rng.normal(0, f.sd, _groups(f, len(counts))) for f in self.factors}
         residual = rng.normal(0, self.sigma, len(cluster))
 
         y = np.full(len(cluster), self.intercept)
         for p in self.predictors:
-            y = y + p.effect * columns[p.name]
+            if p.role == "weights":
+                residual = residual / np.sqrt(columns[p.name])
+            else:
+                y = y + (1.0 if p.role == "offset" else p.effect) * columns[p.name]
         for k, name in enumerate([None, *self.clusters.slopes]):
             y = y + (b[cluster, k] if name is None else b[cluster, k] * columns[name])
         for f in self.factors:
@@ -251,7 +274,7 @@ class Design(_Part):
         # The sd itself, not the root of its square, so that draws equal rng.normal(0, sd, J) to the bit.
         if self.clusters.sd is not None:
             return [[self.clusters.sd]]
-        return _factor(self.covariance, 1 + len(self.clusters.slopes))
+        return cholesky.factor(self.covariance, 1 + len(self.clusters.slopes))
 
     def _frame(
         self, y: Floats, columns: Mapping[str, NDArray[Any]], cluster: Ints, levels: Mapping[str, Ints]
@@ -270,7 +293,7 @@ class Design(_Part):
         names = ("(Intercept)", *self.clusters.slopes)
         group, clusters = self.clusters.name, _labels(self.clusters.name, len(b))
         rows = [Row("fixed", "(Intercept)", self.intercept)]
-        rows += [Row("fixed", p.name, p.effect) for p in self.predictors]
+        rows += [Row("fixed", p.name, p.effect) for p in self.predictors if p.role == "fixed"]
         for i, one in enumerate(names):
             rows.append(Row("ran_pars", f"var__{one}", self.covariance[i][i], group))
             for j in range(i + 1, len(names)):
@@ -325,6 +348,8 @@ def _column(p: Predictor, rng: np.random.Generator, cluster: Ints, within: Ints,
         values = place.astype(np.int64) % 2
     elif p.kind == "sequence":
         values = p.start + p.step * place
+    elif p.kind == "cycle":
+        values = np.array(p.values)[place % len(p.values)]
     elif p.kind == "normal":
         values = rng.normal(p.mean, p.sd, len(place))
     else:
@@ -351,35 +376,3 @@ def _group(f: Factor, clusters: Clusters) -> str:
 def _labels(name: str, number: int) -> list[str]:
     width = len(str(number))
     return [f"{name[0]}{i:0{width}d}" for i in range(1, number + 1)]
-
-
-def _combine(weights: list[float], columns: Floats) -> Floats:
-    total = weights[0] * columns[0]
-    for weight, column in zip(weights[1:], columns[1:], strict=False):
-        total = total + weight * column
-    return np.asarray(total)
-
-
-def _factor(covariance: tuple[tuple[float, ...], ...], k: int) -> list[list[float]]:
-    """Lower Cholesky factor, in plain arithmetic: LAPACK's last bit differs between machines.
-
-    Zero pivots are allowed (a perfect correlation, or an effect with no variance).
-    """
-    if [len(row) for row in covariance] != [k] * k:
-        raise ValueError(f"covariance must have {k} rows of {k} numbers, for (intercept, slopes)")
-    if any(covariance[i][j] != covariance[j][i] for i in range(k) for j in range(i)):
-        raise ValueError("covariance is not symmetric; mirror its entries")
-    L = [[0.0] * k for _ in range(k)]
-    for i in range(k):
-        for j in range(i + 1):
-            rest = covariance[i][j] - sum(L[i][m] * L[j][m] for m in range(j))
-            tiny = 1e-12 * math.sqrt(abs(covariance[i][i] * covariance[j][j]))
-            if i == j:
-                if rest < -tiny:
-                    raise ValueError("covariance is not positive semidefinite; lower its correlations")
-                L[i][i] = math.sqrt(rest) if rest > tiny else 0.0
-            elif L[j][j] > 0:
-                L[i][j] = rest / L[j][j]
-            elif abs(rest) > tiny:
-                raise ValueError("covariance is not positive semidefinite; lower its correlations")
-    return L

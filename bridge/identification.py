@@ -137,7 +137,8 @@ def _residual(model: Model) -> str:
     scale = float(np.linalg.norm(target))
     if scale <= noise:
         less = f" less offset {model.offset_column}" if model.offset is not None else ""
-        return f"response {model.response}{less} is constant, so the residual variance is zero; use one that varies"
+        what = f"response {model.response}{less} is constant"
+        return f"{what}, so the residual variance is zero; use one that varies"
     if _distance(model, target) > DEPENDENT * scale + noise:
         return ""
     probe = np.random.default_rng(0).standard_normal(model.n)
