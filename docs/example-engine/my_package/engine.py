@@ -51,4 +51,4 @@ def solve(model, method):
     found = rows.fixed(model, near + step, np.sqrt(sigma2 * (root**2).sum(axis=1)))
     found += rows.covariance(term, np.array([[theta**2 * sigma2]]))
     found += [rows.residual(sigma2), *rows.blups(term, b[:, None])]
-    return dict(rows=tuple(found), loglik=-deviance / 2, sigma=sigma2**0.5, converged=start < 60)
+    return {"rows": tuple(found), "loglik": -deviance / 2, "sigma": sigma2**0.5, "converged": start < 60}
