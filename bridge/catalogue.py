@@ -18,7 +18,7 @@ from bridge.agreement import Agreement, refuse
 from bridge.errors import BridgeError, DataError, FormulaError, UnavailableError
 from bridge.fit import Fit, Method, Profile
 from bridge.record import Place, Records
-from bridge.run import LIMIT, Executor, LocalWorkers, Task, execute, limited
+from bridge.run import LIMIT, Executor, LocalWorkers, Progress, Task, execute, limited
 from bridge.store import Key, Store
 
 if TYPE_CHECKING:
@@ -231,12 +231,7 @@ class Referee:
         BridgeError
             An unknown engine; data, a formula or a model that cannot be used.
         """
-        wanted = declared.names() if engines is None else [engines] if isinstance(engines, str) else engines
-        if not isinstance(wanted, list | tuple) or not wanted or not all(isinstance(e, str) for e in wanted):
-            raise BridgeError(f"engines {engines!r:.80}: name one or more of {', '.join(declared.names())}")
-        chosen = list(dict.fromkeys([*wanted, *required]))
-        for name in chosen:
-            declared.check(name)
+        chosen = _chosen(engines, required)
         groups = {
             (entry.name, method): (entry, method)
             for entry in entries
@@ -266,22 +261,50 @@ class Referee:
                     watch(done, total, judgement)
             return found
 
-        store = Unread(self.store.folder) if self.store is not None and self.fresh else self.store
         # Judged in a thread of their own, so that workers never wait for a verdict.
         bench = ThreadPoolExecutor(1)
         try:
-            execute([task for these in tasks.values() for task in these], store, self.executor, finished)
+            self._execute([task for these in tasks.values() for task in these], finished)
             judged = [pending[where].result() for where in groups]
         finally:
             bench.shutdown(cancel_futures=True)
         notes = dict.fromkeys(note for _, said in judged for note in said)
         return Agreement(tuple(j for found, _ in judged for j in found), tuple(notes), tuple(required))
 
+    def fits(
+        self,
+        groups: Sequence[tuple[Entry, Method]],
+        *,
+        engines: Sequence[str] | None = None,
+        profiles: Sequence[Profile] = ("default",),
+        watch: Watch | None = None,
+    ) -> dict[Where, list[Fit]]:
+        """Fits of entries, unjudged: by engine, then by profile. What the store has is not made again."""
+        tasks = {
+            (entry.name, method): [
+                self._task(entry, method, engine, profile)
+                for engine in _chosen(engines)
+                for profile in profiles
+            ]
+            for entry, method in groups
+        }
+
+        def finished(done: int, total: int, task: Task, fit: Fit) -> None:
+            if watch is not None:
+                watch(done, total, None)
+
+        made = dict(self._execute([task for these in tasks.values() for task in these], finished))
+        return {where: [made[task] for task in these] for where, these in tasks.items()}
+
     def reference(self, entry: Entry, method: Method, pooling: str = "partial") -> Reference:
         """The stored optimum of an entry, else one found now and stored."""
         model = entry.model if pooling == "partial" else entry.unpooled
         given = entry.certificates.get(method) if pooling == "partial" else None
         return self.records.reference(model, method, entry.place(method, pooling), given)
+
+    def _execute(self, tasks: Sequence[Task], finished: Progress) -> list[tuple[Task, Fit]]:
+        store = Unread(self.store.folder) if self.store is not None and self.fresh else self.store
+        return execute(tasks, store, self.executor, finished)
 
     def _task(self, entry: Entry, method: Method, engine: str, profile: Profile) -> Task:
         data = entry.path if entry.path is not None else entry.frame
@@ -308,7 +331,7 @@ class Referee:
         refuse(entry.name, problems, expect)
         expected = {"partial": expect, "complete": "unidentified" if _problems(entry.unpooled) else "ok"}
         references: dict[str, Reference | None] = {"partial": None, "complete": None}
-        adapters = [_engine(fit.engine) for fit in fits]
+        adapters = [adapter(fit.engine) for fit in fits]
         notes = _notes(entry)
         for pooling in {adapter.pooling for adapter in adapters}:
             if expected[pooling] in ("unidentified", "refused"):
@@ -335,6 +358,17 @@ class Referee:
         ], notes
 
 
+def _chosen(engines: Sequence[str] | None, required: Sequence[str] = ()) -> list[str]:
+    """Engines by name, each once; all if none is named."""
+    wanted = declared.names() if engines is None else [engines] if isinstance(engines, str) else engines
+    if not isinstance(wanted, list | tuple) or not wanted or not all(isinstance(e, str) for e in wanted):
+        raise BridgeError(f"engines {engines!r:.80}: name one or more of {', '.join(declared.names())}")
+    chosen = list(dict.fromkeys([*wanted, *required]))
+    for name in chosen:
+        declared.check(name)
+    return chosen
+
+
 def _problems(model: Model) -> list[str]:
     from bridge.identification import problems
 
@@ -351,7 +385,7 @@ def _notes(entry: Entry) -> list[str]:
     return [f"{entry.name}: {entry.model.dropped} of {total} rows left out {how} (missing values)"]
 
 
-def _engine(name: str) -> Engine:
+def adapter(name: str) -> Engine:
     """The engine's adapter; one that cannot even be imported is spoken for by a stand-in."""
     try:
         return declared.get(name)

@@ -37,6 +37,8 @@ class KnownDifference(_Part):
         Any of these is what is expected.
     versions : str
         Such as ``lme4 < 1.1-35`` or ``R >= 4.2, lme4 == 1.1-31`` (all must hold); empty: any version.
+    relation : str
+        Name of a relation (`bridge.relation`) that the engine breaks here; empty: the case as it is.
     size : float or str
         As measured.
     reason, link : str
@@ -47,6 +49,7 @@ class KnownDifference(_Part):
     methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("REML", "ML")
     verdicts: Annotated[tuple[Verdict, ...], Field(min_length=1)]
     versions: str = ""
+    relation: str = ""
     size: Annotated[float, Field(strict=True, allow_inf_nan=False)] | str = ""
     reason: Text
     link: str = ""
@@ -73,10 +76,12 @@ class KnownDifference(_Part):
         _conditions(value)
         return value
 
-    def matches(self, engine: str, method: str, profile: str, versions: Mapping[str, str]) -> bool:
-        """Whether it speaks of this fit."""
-        same = engine == self.engine and method in self.methods and profile in self.profile
-        return same and self.applies(versions)
+    def matches(
+        self, engine: str, method: str, profile: str, versions: Mapping[str, str], relation: str = ""
+    ) -> bool:
+        """Whether it speaks of this fit, of the case or of its image by a relation."""
+        same = (relation, engine) == (self.relation, self.engine)
+        return same and method in self.methods and profile in self.profile and self.applies(versions)
 
     def applies(self, versions: Mapping[str, str]) -> bool:
         """Whether it is about software of these versions; what is not in `versions` does not satisfy it."""

@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     MULTIMODAL = "MULTIMODAL"
     WORSE_OPTIMUM = "WORSE_OPTIMUM"
     WRONG_COMPUTATION = "WRONG_COMPUTATION"
+    INCONSISTENT = "INCONSISTENT"
     NOT_CONVERGED = "NOT_CONVERGED"
     UNIDENTIFIED = "UNIDENTIFIED"
     REFUSED = "REFUSED"
@@ -59,8 +60,10 @@ class Known(Protocol):
         """Why."""
         ...
 
-    def matches(self, engine: str, method: str, profile: str, versions: Mapping[str, str]) -> bool:
-        """Whether it speaks of this fit."""
+    def matches(
+        self, engine: str, method: str, profile: str, versions: Mapping[str, str], relation: str = ""
+    ) -> bool:
+        """Whether it speaks of this fit, of the case or of its image by a relation."""
         ...
 
 
@@ -102,7 +105,8 @@ class Judgement:
     @property
     def silent(self) -> bool:
         """Not right, with no word of warning: claimed to be fine, or made no claim at all."""
-        return self.claim in ("ok", "none") and not self.verdict.passes and self.fit.status == "ok"
+        wrong = self.fit.status == "ok" and not (self.verdict.passes or self.verdict.neutral)
+        return wrong and self.claim in ("ok", "none")
 
     @property
     def failing(self) -> tuple[Comparison, ...]:

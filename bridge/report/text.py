@@ -19,6 +19,7 @@ SHORT = {
     Verdict.MULTIMODAL: "other optimum",
     Verdict.WORSE_OPTIMUM: "worse optimum",
     Verdict.WRONG_COMPUTATION: "wrong numbers",
+    Verdict.INCONSISTENT: "inconsistent",
     Verdict.NOT_CONVERGED: "no numbers",
     Verdict.UNIDENTIFIED: "unidentified",
     Verdict.REFUSED: "refused",
