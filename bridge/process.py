@@ -15,8 +15,8 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Self
 
 import bridge
-from bridge import errors
-from bridge.engines import target
+from bridge import errors, interpreter
+from bridge.engines import target, variable
 from bridge.errors import BridgeError, DataError, UnavailableError
 from bridge.fit import Fit, Status, from_arrow
 from bridge.pipe import Pipe
@@ -159,6 +159,8 @@ class Worker:
         UnavailableError
             It is not there, or the interpreter cannot start.
         """
+        if self.python != sys.executable and (fault := interpreter.fault(self.python, _environment())):
+            raise UnavailableError(f"engine {engine}: {variable(engine)}: {self.python} {fault}")
         try:
             process = self._begin()
             process.pipe.send({"do": "versions", "target": target(engine)})

@@ -145,10 +145,14 @@ def stated(engine: Engine) -> dict[str, str]:
     raise UnavailableError(f"engine {engine.name}: version() {said}; make it give names and versions as text")
 
 
+def variable(name: str) -> str:
+    """The environment variable that names an engine's own Python: ``LMMBRIDGE_ENGINE_KAMINO_LME_PYTHON``."""
+    return f"LMMBRIDGE_ENGINE_{''.join(c if c.isalnum() else '_' for c in name.upper())}_PYTHON"
+
+
 def interpreter(name: str) -> str:
-    """Python that runs the engine: ``LMMBRIDGE_ENGINE_<NAME>_PYTHON`` if set, else this one."""
-    key = "".join(c if c.isalnum() else "_" for c in name.upper())
-    return os.environ.get(f"LMMBRIDGE_ENGINE_{key}_PYTHON") or sys.executable
+    """Python that runs the engine: what its `variable` says if set, else this one."""
+    return os.environ.get(variable(name)) or sys.executable
 
 
 def versions(name: str) -> dict[str, str]:
