@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 
-from bridge.engines.attempt import Answer, attempt, versions
+from bridge.engines.attempt import Answer, attempt, load, versions
 from bridge.engines.table import Table
 from bridge.fit import Fit, Method, Profile
 from bridge.model import Model
@@ -31,7 +30,7 @@ class Glmm:
 
     def start(self) -> None:
         """Import it before a fit's clock runs."""
-        import_module("glmm")
+        load(self.name, "glmm")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model: one term a group, an intercept and fixed slopes in it."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Literal
 
-from bridge.engines.attempt import Answer, attempt, versions
+from bridge.engines.attempt import Answer, attempt, load, versions
 from bridge.engines.table import Table
 from bridge.fit import Fit, Method, Profile
 from bridge.model import Model
@@ -32,7 +31,7 @@ class LmePython:
 
     def start(self) -> None:
         """Import it before a fit's clock runs."""
-        import_module("lme_python")
+        load(self.name, "lme_python")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model: all with a random term."""

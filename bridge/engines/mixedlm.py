@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 
-from bridge.engines.attempt import Answer, attempt, versions
+from bridge.engines.attempt import Answer, attempt, load, versions
 from bridge.engines.table import Table
 from bridge.fit import Fit, Method, Profile
 from bridge.model import Model
@@ -30,7 +29,7 @@ class Mixedlm:
 
     def start(self) -> None:
         """Import it before a fit's clock runs; its parts are loaded when first named."""
-        import_module("mixedlm.models.lmer_fit")
+        load(self.name, "mixedlm.models.lmer_fit")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model: all with a random term."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Literal
 
 from bridge.engines import rows
-from bridge.engines.attempt import Answer, attempt, versions
+from bridge.engines.attempt import Answer, attempt, load, versions
 from bridge.fit import Fit, Method, Profile, Row
 from bridge.model import Model
 
@@ -29,7 +28,7 @@ class MixedlmRs:
 
     def start(self) -> None:
         """Import it before a fit's clock runs."""
-        import_module("mixedlm_rs")
+        load(self.name, "mixedlm_rs")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model: a single random term, no weights, no offset."""
