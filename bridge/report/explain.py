@@ -1,0 +1,115 @@
+"""Explain: an Explanation as sentences, a table, a notebook view and a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bridge.errors import StoreError
+from bridge.levels import Levels
+from bridge.report import text
+from bridge.report.grid import Grid
+from bridge.report.reasons import figure, percent, signed
+
+if TYPE_CHECKING:
+    from bridge.explanation import Explanation
+
+MOST = 24
+"""Levels that a table shows; those that pull most."""
+
+
+def tables(found: Explanation) -> Iterator[tuple[Levels, Grid]]:
+    """Each grouping factor with its table."""
+    for levels in found.pooling.levels:
+        yield levels, _grid(found, levels)
+
+
+def _grid(found: Explanation, levels: Levels) -> Grid:
+    """Weights and estimates of the levels that pull most, smallest first."""
+    k = found.k
+    unit = 100 * found.pooling.std_error[k]
+    pull = np.where(np.abs(levels.lean[:, k]) > 1e-12 * unit, np.abs(levels.lean[:, k]), 0.0)
+    order = np.sort(np.argsort(-pull, kind="stable")[:MOST])
+    order = order[np.argsort(levels.rows[order], kind="stable")]
+    head = [levels.group, "rows", "share in lm", "in mixed", "shift in lm", "in mixed", "pooling factor"]
+    head += [] if not levels.independent else ["effective rows"]
+    short = levels.names == ("(Intercept)",)
+    for name in levels.names:
+        head += ["own mean", "pooled"] if short else [f"own {name}", "pooled"]
+    head.append("part of lm − mixed")
+    rows = []
+    top = float(np.sum(np.abs(found.pooling.leverage.lm[:, k])))
+    for j in order:
+        factor = ", ".join(f"{v:.3f}" for v in levels.eigenvalues[j])
+        row = [levels.labels[j], str(levels.rows[j])]
+        row += [percent(levels.lm.share[j, k]), percent(levels.mixed.share[j, k])]
+        row += [signed(w.shift[j, k], top) for w in (levels.lm, levels.mixed)] + [factor]
+        row += [] if not levels.independent else [figure(levels.size[j])]
+        for i in range(len(levels.names)):
+            row += [figure(levels.none[j, i], 4), figure(levels.partial[j, i], 4)]
+        rows.append((*row, signed(levels.lean[j, k], unit)))
+    return Grid(tuple(head), tuple(rows), numeric=True)
+
+
+def title(found: Explanation) -> str:
+    """``sleepstudy: Days in Reaction ~ Days + (Days | Subject)``."""
+    return text.clean(f"{found.name}: {found.coefficient} in {found.formula}")
+
+
+def left(levels: Levels) -> str:
+    """What the table does not show, in a sentence."""
+    more = len(levels.rows) - MOST
+    return f"The {MOST} that make most of the difference; {more} more are left out." if more > 0 else ""
+
+
+def plain(found: Explanation) -> str:
+    """Words, then tables."""
+    parts = [title(found), *map(text.clean, found.sentences)]
+    for levels, grid in tables(found):
+        parts += [grid.text(), left(levels)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def markdown(found: Explanation, figures: list[str] | None = None, heading: str = "#") -> str:
+    """The same as Markdown, with pictures by name."""
+    parts = [f"{heading} {text.markdown(title(found))}", *map(text.markdown, found.sentences)]
+    for levels, grid in tables(found):
+        parts += [grid.markdown(), left(levels)]
+    parts += [f"![{Path(name).stem}]({name})" for name in figures or []]
+    return "\n\n".join(part for part in parts if part)
+
+
+def page(found: Explanation) -> str:
+    """For a notebook, with the pictures if their library is installed."""
+    from bridge.report import pictures
+
+    parts = [f"<h4>{text.html(title(found))}</h4>", *(f"<p>{text.html(s)}</p>" for s in found.sentences)]
+    for levels, grid in tables(found):
+        parts += [grid.html(), f"<p>{text.html(left(levels))}</p>"]
+    if not pictures.lacking():
+        parts += [pictures.svg(chart) for chart in pictures.charts(found).values()]
+    return "\n".join(parts)
+
+
+def write(found: Explanation, folder: Path) -> list[Path]:
+    """explain.md, weights.csv, and each picture as SVG and PNG."""
+    from bridge.data import write_bytes
+    from bridge.report import pictures
+
+    pictures.require()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"-o {folder}: cannot be made ({error.strerror}); name another folder") from None
+    names = []
+    for name, chart in pictures.charts(found).items():
+        write_bytes(pictures.svg(chart).encode(), folder / f"{name}.svg")
+        write_bytes(pictures.png(chart), folder / f"{name}.png")
+        names += [f"{name}.svg", f"{name}.png"]
+    drawn = [name for name in names if name.endswith(".svg")]
+    write_bytes((markdown(found, drawn) + "\n").encode(), folder / "explain.md")
+    write_bytes(found.table.to_csv(index=False).encode(), folder / "weights.csv")
+    return [folder / name for name in ("explain.md", "weights.csv", *names)]
