@@ -13,6 +13,7 @@ from bridge.commands import (
     conformance,
     doctor,
     engines,
+    explain,
     export,
     generate,
     league,
@@ -38,6 +39,8 @@ app = typer.Typer(
 
     - `lmmbridge add trial.csv "y ~ arm + (1 | clinic)" --name my-trial`: keep them as a case for `pytest`
 
+    - `lmmbridge explain trial.csv "y ~ arm + (1 | clinic)"`: what each cluster weighs, and why lm differs
+
     - `lmmbridge conformance my_package.engine:MyEngine`: an engine of your own, against the truth
 
     - `lmmbridge doctor`: what this machine lacks, and how to get it
@@ -50,6 +53,7 @@ for command in (run.run, compare.compare, add.add, generate.generate):
     app.command()(command)
 app.command("list")(listing.listing)
 app.command("engines")(engines.engines)
+app.command()(explain.explain)
 app.command()(conformance.conformance)
 app.command()(league.league)
 app.command()(relations.relations)
