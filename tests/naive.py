@@ -19,7 +19,7 @@ DIGITS = 50
 def covariance(model: Model, psi: tuple[Any, ...], sigma2: float) -> mp.matrix:
     """V, entry by entry."""
     weights = [1.0] * model.n if model.weights is None else model.weights.tolist()
-    V = mp.diag([mp.mpf(float(sigma2)) / mp.mpf(w) for w in weights])
+    V = mp.diag([mp.mpf(sigma2) / mp.mpf(w) for w in weights])
     for term, G in zip(model.random, psi, strict=True):
         for i in range(model.n):
             for j in range(model.n):
@@ -27,9 +27,7 @@ def covariance(model: Model, psi: tuple[Any, ...], sigma2: float) -> mp.matrix:
                     for a in range(len(G)):
                         for b in range(len(G)):
                             V[i, j] += (
-                                mp.mpf(float(term.Z[i, a]))
-                                * mp.mpf(float(G[a][b]))
-                                * mp.mpf(float(term.Z[j, b]))
+                                mp.mpf(float(term.Z[i, a])) * mp.mpf(G[a][b]) * mp.mpf(float(term.Z[j, b]))
                             )
     return V
 
@@ -60,6 +58,6 @@ def evaluate(model: Model, method: str, psi: tuple[Any, ...], sigma2: float) -> 
             for level in range(len(term.levels)):
                 rows = [i for i in range(model.n) if term.index[i] == level]
                 s = [sum(mp.mpf(float(term.Z[i, a])) * weighted[i] for i in rows) for a in range(k)]
-                per_level.append([sum(mp.mpf(float(G[a][c])) * s[c] for c in range(k)) for a in range(k)])
+                per_level.append([sum(mp.mpf(G[a][c]) * s[c] for c in range(k)) for a in range(k)])
             blups.append(per_level)
         return {"value": value, "beta": beta, "phi": phi, "blups": blups}
