@@ -51,14 +51,15 @@ def bars(model: Model, fixed: list[str]) -> list[str] | str:
             return f"kamino takes {shown} only beside (1 | {term.group}) and nothing else"
     if not _independent(model) and len({factors for _, factors in spelled}) < len(spelled):
         return "kamino takes a grouping factor twice only as (1 | g) + (0 + x | g), and nothing else"
-    return [f"({right} | {':'.join(factors)})" for right, factors in spelled]
+    written = sorted(spelled, reverse=True) if _independent(model) else spelled
+    return [f"({right} | {':'.join(factors)})" for right, factors in written]
 
 
 def _independent(model: Model) -> bool:
     """Whether it is ``(1 | g) + (0 + x | g)`` with a numeric x, the one ``(x || g)`` that there is."""
     if len(model.spelling.random) != 2:
         return False
-    (first, f), (second, g) = model.spelling.random
+    (second, g), (first, f) = sorted(model.spelling.random)
     numeric = second[4:] in model.data and model.data[second[4:]].dtype == np.float64
     return first == "1" and second.startswith("0 + ") and f == g and len(f) == 1 and numeric
 
@@ -130,7 +131,8 @@ def answer(model: Model, result: Any) -> Answer:
     if _independent(model):
         G = np.asarray(result.random_covariance)
         b = np.asarray(result.random_effects).reshape(-1, 2)
-        for j, term in enumerate(model.random):
+        for term in model.random:
+            j = int(term.names != ("(Intercept)",))
             found += rows.covariance(term, G[j : j + 1, j : j + 1])
             found += blups(term, result.group_levels, b[:, j : j + 1])
     else:
