@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bridge import tolerance
 from bridge.agreement import Agreement
-from bridge.audit import align, audit, usable
+from bridge.audit import Answer, align, audit, usable
 from bridge.catalogue import Entry, Referee, Watch, adapter
 from bridge.comparison import Comparison, compared
 from bridge.criterion import Criterion
@@ -17,6 +18,7 @@ from bridge.errors import BridgeError
 from bridge.fit import Fit, Method, Profile
 from bridge.formula import parse
 from bridge.judge import claim
+from bridge.model import Matrix, Model, Vector
 from bridge.reference import Optimum, Reference
 from bridge.relation import RELATIONS, Image, Original, Relation, told_back, translation
 from bridge.structure import Structure
@@ -24,6 +26,39 @@ from bridge.verdict import Judgement, Verdict
 
 BOTH = 2.0
 """Two answers of one engine may each be off by its tolerance."""
+
+
+@dataclass(frozen=True, eq=False)
+class First(Reference):
+    """An engine's own first answer in the place of a reference; what it printed, right or not."""
+
+    answer: Answer | None = None
+    printed: float = math.nan
+
+    @classmethod
+    def of(cls, model: Model, fit: Fit, answer: Answer) -> First:
+        """At the answer's own (Psi, sigma2)."""
+        criterion = Criterion(Structure.of(model), fit.method)
+        value, _ = criterion.unprofiled(answer.psi, answer.sigma2)
+        here = Optimum(value, answer.psi, answer.sigma2, 0.0)
+        return cls("polished", criterion, (here,), None, answer, fit.loglik)
+
+    @cached_property
+    def beta(self) -> Vector:
+        """Fixed effects as printed."""
+        assert self.answer is not None
+        return self.answer.beta
+
+    @cached_property
+    def blups(self) -> tuple[Matrix, ...]:
+        """BLUPs as printed."""
+        assert self.answer is not None
+        return self.answer.blups
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood as printed."""
+        return self.printed
 
 
 def chosen(names: Sequence[str] | None) -> tuple[Relation, ...]:
@@ -149,16 +184,13 @@ def _compared(one: Retold, base: Fit, image: Fit) -> tuple[Verdict, str, tuple[C
             same = where == "the original"
             verdict = Verdict.UNSUPPORTED if same else Verdict.INCONSISTENT
             return verdict, f"no usable answer for {where}: {fault}", ()
-    criterion = Criterion(Structure.of(model), method)
-    value, _ = criterion.unprofiled(first.psi, first.sigma2)
-    here = Optimum(value, first.psi, first.sigma2, 0.0)
-    reference = Reference("polished", criterion, (here,))
-    found = audit(criterion, second, fit, engine)
+    reference = First.of(model, base, first)
+    found = audit(reference.criterion, second, fit, engine)
 
     def limit(quantity: str) -> float:
         return BOTH * tolerance.lookup(quantity, engine.name, engine.family, base.profile).value
 
-    rows = compared(reference, second, found, fit, found.value - value, limit)
+    rows = compared(reference, second, found, fit, found.value - reference.best.value, limit)
     bad = [row for row in rows if not row.ok]
     if not bad:
         return Verdict.AGREE, "the same answer in other words", rows
