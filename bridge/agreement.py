@@ -16,6 +16,9 @@ from bridge.verdict import Judgement, Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bridge.catalogue import Entry
+    from bridge.explanation import Explanation
+
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
@@ -29,11 +32,14 @@ class Agreement:
         What the reader should know of the data: rows left out, a reference that was replaced.
     required : tuple of str
         Engines whose absence is a failure.
+    entries : tuple of Entry
+        The models and data that were judged.
     """
 
     judgements: tuple[Judgement, ...]
     notes: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = ()
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -119,6 +125,36 @@ class Agreement:
         absent = f" Required but not available: {', '.join(needed)}." if needed else ""
         other = [name for name in self.missing if name not in self.required]
         return start + said + absent + (f" Not available: {', '.join(other)}." if other else "")
+
+    def explain(
+        self, case: str | None = None, *, coef: str | None = None, engine: str | None = None
+    ) -> Explanation:
+        """What each cluster weighs, and why lm and the mixed model differ (docs/weights.md).
+
+        Parameters
+        ----------
+        case : str, optional
+            Which, if there are several.
+        coef : str, optional
+            A fixed effect; by default the first that is constant within clusters, else the first slope.
+        engine : str, optional
+            Whose variances; by default the exact optimum's.
+
+        Raises
+        ------
+        BridgeError
+            No such case, coefficient or fit; the message names those there are.
+        """
+        from bridge.explanation import of_entry
+
+        named = {entry.name: entry for entry in self.entries}
+        if case is None and len(named) == 1:
+            (case,) = named
+        if case not in named:
+            raise BridgeError(f"case {case!r}: name one of {', '.join(named) or 'none: nothing was judged'}")
+        fits = [j.fit for j in self.judgements if j.case == case]
+        method: Method = "REML" if any(f.method == "REML" for f in fits) else "ML"
+        return of_entry(named[case], method, coef, [engine] if engine else [], fits)
 
     def __repr__(self) -> str:
         from bridge.report.document import plain

@@ -269,7 +269,8 @@ class Referee:
         finally:
             bench.shutdown(cancel_futures=True)
         notes = dict.fromkeys(note for _, said in judged for note in said)
-        return Agreement(tuple(j for found, _ in judged for j in found), tuple(notes), tuple(required))
+        found = tuple(j for judgements, _ in judged for j in judgements)
+        return Agreement(found, tuple(notes), tuple(required), tuple(entries))
 
     def fits(
         self,

@@ -139,6 +139,8 @@ def explain(
     coef: str | None = None,
     engine: str | Sequence[str] | None = None,
     method: Method | None = None,
+    weights: str = "",
+    offset: str = "",
     limit: float | None = None,
 ) -> Explanation:
     """Why lm and the mixed model differ: what every cluster weighs in a coefficient.
@@ -155,6 +157,8 @@ def explain(
         the exact optimum's.
     method : {"REML", "ML"}, optional
         REML if not given, or the case's only one.
+    weights, offset : str
+        Columns, with data and a formula: see `bridge.compare`.
     limit : float, optional
         Seconds an engine's fit may take.
 
@@ -167,6 +171,10 @@ def explain(
     from bridge.run import LIMIT
 
     if formula is None:
+        if weights or offset:
+            raise BridgeError(
+                "weights, offset: are the case's own; leave them out, or give data and a formula"
+            )
         entry = of_case(data, limit)
         chosen: Method = method or ("REML" if "REML" in entry.methods else entry.methods[0])
         if chosen not in entry.methods:
@@ -175,7 +183,10 @@ def explain(
         chosen = method or "REML"
         if chosen not in ("REML", "ML"):
             raise BridgeError(f"method {chosen!r}: use REML or ML")
-        entry = Entry.of_data(data, formula, methods=[chosen], limit=LIMIT if limit is None else limit)
+        known = {"weights": weights, "offset": offset}
+        entry = Entry.of_data(
+            data, formula, methods=[chosen], limit=LIMIT if limit is None else limit, **known
+        )
     return of_entry(entry, chosen, coef, [engine] if isinstance(engine, str) else list(engine or []))
 
 
@@ -243,7 +254,16 @@ def _answer(
     fit = next((f for f in fits if f.engine == engine and f.method == method), None)
     if fit is None:
         what = entry.name, entry.path if entry.path is not None else entry.frame, entry.data_hash
-        task = Task(*what, entry.formula, method, engine, "default", entry.missing, entry.limit)
+        task = Task(
+            *what,
+            entry.formula,
+            method,
+            engine,
+            missing=entry.missing,
+            limit=entry.limit,
+            weights=entry.weights,
+            offset=entry.offset,
+        )
         ((_, fit),) = execute([task])
     if fit.status != "ok":
         raise BridgeError(f"engine {engine}: {fit.status}: {fit.reason}; leave --engine out for the optimum")

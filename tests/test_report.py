@@ -15,7 +15,6 @@ from bridge.comparison import Comparison
 from bridge.fit import Fit
 from bridge.report import markdown, tables, text
 from bridge.report.grid import Grid
-from bridge.report.weights import weights
 from bridge.verdict import Judgement, Verdict
 from tests.front import FORMULA, clusters
 
@@ -64,24 +63,6 @@ def test_python_against_r_is_the_distance_of_the_two() -> None:
     for verdict in (Verdict.WORSE_OPTIMUM, Verdict.FLAT):
         other = judgement("lme4", 0.9, verdict)
         assert tables.languages(Agreement((judgement("numpy", 1.1), other))).rows[0][1:3] == ("0 of 1", "")
-
-
-def test_weights_are_those_of_the_formula() -> None:
-    """The answer to the founding question would be wrong."""
-    entry = Entry.of_data(clusters(sizes=(2, 4, 4, 10)), "y ~ 1 + (1 | g)")
-    with session() as referee:
-        reference = referee.reference(entry, "ML")
-        grid = weights(entry.model, reference)
-    assert grid is not None
-    tau2, sigma2 = reference.best.psi[0][0, 0], reference.best.sigma2
-    v = {n: tau2 + sigma2 / n for n in (2, 4, 10)}
-    whole = 1 / v[2] + 2 / v[4] + 1 / v[10]
-    assert [row[:3] for row in grid.rows] == [
-        ("2", "1", "10.00 %"),
-        ("4", "2", "20.00 %"),
-        ("10", "1", "50.00 %"),
-    ]
-    assert [row[3] for row in grid.rows] == [f"{100 / v[n] / whole:.2f} %" for n in (2, 4, 10)]
 
 
 def test_a_lower_optimum_found_later_replaces_the_reference(tmp_path) -> None:

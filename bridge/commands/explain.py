@@ -32,6 +32,8 @@ def explain(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Folder for explain.md, weights.csv, pictures."),
     ] = None,
+    weights: common.Weights = "",
+    offset: common.Offset = "",
     limit: common.Limit = None,
 ) -> None:
     """Explain a coefficient: what each cluster weighs in lm and in the mixed model, and why they differ.
@@ -52,7 +54,16 @@ def explain(
     if output is not None:
         pictures.require()
     chosen = None if method is None else common.methods([method], ())[0]
-    found = explained(data, formula, coef=coef, engine=common.split(engine), method=chosen, limit=limit)
+    found = explained(
+        data,
+        formula,
+        coef=coef,
+        engine=common.split(engine),
+        method=chosen,
+        weights=weights,
+        offset=offset,
+        limit=limit,
+    )
     out = console()
     out.print(title(found), style="bold", markup=False, soft_wrap=True)
     for sentence in found.sentences:

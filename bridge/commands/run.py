@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from bridge.agreement import Agreement
     from bridge.catalogue import Entry, Referee, Watch
-    from bridge.report.grid import Grid
 
 
 @common.ending
@@ -84,10 +83,9 @@ def run(
 
 def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, entries: list[Entry]) -> None:
     """The report, with the weights of the founding question's designs."""
+    from bridge.explanation import of_entry
     from bridge.report import league, markdown
-    from bridge.report.weights import TAGS, weights
 
-    shares: dict[str, Grid] = {}
     found = {
         (entry.name, method): referee.reference(entry, method)
         for entry in entries
@@ -95,13 +93,9 @@ def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, 
         if entry.expect.get(method) in ("ok", "singular")
     }
     proofs = {where: (r.kind, r.certificate) for where, r in found.items()}
-    for entry in entries:
-        if TAGS & set(entry.tags) and entry.expect.get("REML") == "ok":
-            grid = weights(entry.model, found[entry.name, "REML"])
-            if grid is not None:
-                shares[f"{entry.name}, REML"] = grid
+    asked = [e for e in entries if "founding-question" in e.tags and e.expect.get("REML") == "ok"]
     extras = markdown.Extras(
-        shares,
+        [of_entry(entry, "REML", None, []) for entry in asked],
         {where: certificate.allowed for where, (_, certificate) in proofs.items() if certificate},
         {w: f"{kind}, {c.proof}" if c and c.proven else kind for w, (kind, c) in proofs.items()},
         league.measured(agreement),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,12 +73,12 @@ def plain(found: Explanation) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def markdown(found: Explanation, figures: list[str] | None = None, heading: str = "#") -> str:
+def markdown(found: Explanation, figures: Sequence[str] = (), heading: str = "#") -> str:
     """The same as Markdown, with pictures by name."""
     parts = [f"{heading} {text.markdown(title(found))}", *map(text.markdown, found.sentences)]
     for levels, grid in tables(found):
         parts += [grid.markdown(), left(levels)]
-    parts += [f"![{Path(name).stem}]({name})" for name in figures or []]
+    parts += [f"![{Path(name).stem}]({name})" for name in figures]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -94,22 +94,38 @@ def page(found: Explanation) -> str:
     return "\n".join(parts)
 
 
+def draw(found: Explanation, root: Path, folder: Path, png: bool = False) -> list[str]:
+    """Each picture as SVG (and PNG) in a folder under `root`; names of the SVG ones, seen from `root`.
+
+    None are drawn where their library is not installed.
+    """
+    from bridge.data import write_bytes
+    from bridge.report import pictures
+
+    if pictures.lacking():
+        return []
+    place = root / folder
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{place}: cannot be made ({error.strerror}); name another folder") from None
+    names = []
+    for name, chart in pictures.charts(found).items():
+        write_bytes(pictures.svg(chart).encode(), place / f"{name}.svg")
+        if png:
+            write_bytes(pictures.png(chart), place / f"{name}.png")
+        names.append((folder / f"{name}.svg").as_posix())
+    return names
+
+
 def write(found: Explanation, folder: Path) -> list[Path]:
     """explain.md, weights.csv, and each picture as SVG and PNG."""
     from bridge.data import write_bytes
     from bridge.report import pictures
 
     pictures.require()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"-o {folder}: cannot be made ({error.strerror}); name another folder") from None
-    names = []
-    for name, chart in pictures.charts(found).items():
-        write_bytes(pictures.svg(chart).encode(), folder / f"{name}.svg")
-        write_bytes(pictures.png(chart), folder / f"{name}.png")
-        names += [f"{name}.svg", f"{name}.png"]
-    drawn = [name for name in names if name.endswith(".svg")]
-    write_bytes((markdown(found, drawn) + "\n").encode(), folder / "explain.md")
+    names = draw(found, folder, Path(), png=True)
+    write_bytes((markdown(found, names) + "\n").encode(), folder / "explain.md")
     write_bytes(found.table.to_csv(index=False).encode(), folder / "weights.csv")
-    return [folder / name for name in ("explain.md", "weights.csv", *names)]
+    images = [name.replace(".svg", kind) for name in names for kind in (".svg", ".png")]
+    return [folder / name for name in ("explain.md", "weights.csv", *images)]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from bridge.errors import StoreError
-from bridge.report import conventions, digits, league, tables, text
+from bridge.report import conventions, digits, explain, league, tables, text
 from bridge.report.grid import Grid
 from bridge.report.measured import measured
 from bridge.report.provenance import provenance
 
 if TYPE_CHECKING:
     from bridge.agreement import Agreement
+    from bridge.explanation import Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class Extras:
 
     Attributes
     ----------
-    shares : mapping of str to Grid
-        Tables of cluster weights, by the name of the case and method.
+    explained : sequence of Explanation
+        What clusters weigh, for the cases that are about it.
     allowed : mapping of (case, method) to mapping of str to float
         Digits that the data allow.
     references : mapping of (case, method) to str
@@ -36,7 +37,7 @@ class Extras:
         Bytes of each engine's software.
     """
 
-    shares: Mapping[str, Grid] = field(default_factory=dict)
+    explained: Sequence[Explanation] = ()
     allowed: Mapping[digits.Where, Mapping[str, float]] = field(default_factory=dict)
     references: Mapping[digits.Where, str] = field(default_factory=dict)
     sizes: Mapping[str, int | None] = field(default_factory=dict)
@@ -66,14 +67,17 @@ def write(agreement: Agreement, folder: Path, seconds: float, extras: Extras) ->
         raise StoreError(
             f"--report {folder}: cannot be made ({error.strerror}); name another folder"
         ) from None
-    write_bytes(document(agreement, seconds, extras).encode(), folder / "report.md")
+    drawn = {e.name: explain.draw(e, folder, Path("figures") / e.name) for e in extras.explained}
+    write_bytes(document(agreement, seconds, extras, drawn).encode(), folder / "report.md")
     write_table(pa.Table.from_pandas(agreement.table, preserve_index=False), folder / "results.parquet")
     write_table(pa.Table.from_pandas(agreement.verdicts, preserve_index=False), folder / "verdicts.parquet")
     write_bytes(junit(agreement), folder / "junit.xml")
 
 
-def document(agreement: Agreement, seconds: float, extras: Extras) -> str:
-    """report.md: every text from data, a case or an engine is escaped."""
+def document(
+    agreement: Agreement, seconds: float, extras: Extras, drawn: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """report.md: every text from data, a case or an engine is escaped; `drawn` names pictures by case."""
     parts = ["# Who agrees", f"**{text.markdown(agreement.sentence)}**", *map(text.markdown, agreement.notes)]
     parts += [tables.matrix(agreement).markdown(), text.markdown(text.LEGEND), "## Not expected"]
     for name, reason, rows in tables.unexpected(agreement):
@@ -92,9 +96,9 @@ def document(agreement: Agreement, seconds: float, extras: Extras) -> str:
     parts += ["## Standard errors and df", _CONVENTIONS, conventions.overview(agreement).markdown()]
     parts += ["## Correct digits", text.markdown(digits.NOTE), _ENGINES, digits.digits(agreement).markdown()]
     parts += [_CASES, digits.by_case(agreement, extras.allowed).markdown()]
-    if extras.shares:
+    if extras.explained:
         parts += ["## How much a cluster counts", _SHARES]
-        parts += [f"### {text.markdown(name)}\n\n{grid.markdown()}" for name, grid in extras.shares.items()]
+        parts += [explain.markdown(e, (drawn or {}).get(e.name, ()), "###") for e in extras.explained]
     if extras.references:
         kinds = Counter(extras.references.values())
         said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
@@ -132,7 +136,8 @@ _CASES = (
 _SHARES = (
     "With a predictor that is constant within clusters, lm weights a cluster's mean by its size n, the mixed "
     "model by 1 / (tau² + sigma²/n): small clusters count for more than in lm, and for less than large ones. "
-    "The pooling factor, how far a cluster's own mean is trusted, is the same number times tau²."
+    "The pooling factor, how far a cluster's own mean is trusted, is the same number times tau². "
+    "docs/weights.md explains every column."
 )
 
 
