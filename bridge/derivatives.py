@@ -84,7 +84,8 @@ class Moments:
     def projected(self) -> Matrix:
         """(d, d): tr P0 V_i P0 V_j, twice sigma2^2 times REML's expected information."""
         once = np.einsum("ijpp->ij", self.second)
-        return self.product - once - once.T + np.einsum("ipr,jrp->ij", self.first, self.first)
+        twice = np.einsum("ipr,jrp->ij", self.first, self.first)
+        return np.asarray(self.product - once - once.T + twice, float)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
