@@ -54,4 +54,6 @@ setup:
 	echo "setting up $(VENV) (about a minute, once)" >&2; \
 	$(PYTHON) -m venv --clear $(VENV) && \
 	$(BIN)/python -m pip install --quiet --editable ".[$$extras]" && \
+	{ $(BIN)/python -m pip install --quiet --only-binary=:all: --editable ".[engines]" 2>$(VENV)/engines.log || \
+		echo "extra engines cannot be installed here, going on without: $$(tail -n 1 $(VENV)/engines.log)" >&2; } && \
 	echo "$$key" >$(VENV)/key

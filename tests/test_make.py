@@ -113,7 +113,7 @@ def test_set_up_once(machine: Machine) -> None:
     """Every `make` would install again, or the first one would not install at all."""
     code, _, calls = machine.run("make", "lint")
     assert code == 0
-    assert installs(calls) == [".[dev]"]
+    assert installs(calls) == [".[dev]", ".[engines]"]
     code, error, calls = machine.run("make", "lint")
     assert (code, error, installs(calls)) == (0, "", [])
     assert not [call for call in calls if "venv" in call]
@@ -145,14 +145,25 @@ def test_set_up_again_when_needed(machine: Machine, change: Callable[[Machine], 
     """.venv would hold the old dependencies, another folder's package, or no rpy2."""
     machine.run("make", "lint")
     change(machine)
-    assert installs(machine.run("make", "lint")[2]) == [".[dev,r]" if change is r_arrives else ".[dev]"]
+    first = ".[dev,r]" if change is r_arrives else ".[dev]"
+    assert installs(machine.run("make", "lint")[2]) == [first, ".[engines]"]
     assert installs(machine.run("make", "lint")[2]) == []
 
 
 def test_set_up_that_failed_is_repeated(machine: Machine) -> None:
     """A broken .venv would be taken for a finished one."""
     assert machine.run("make", "lint", FAIL="pip install")[0] != 0
-    assert installs(machine.run("make", "lint")[2]) == [".[dev]"]
+    assert installs(machine.run("make", "lint")[2]) == [".[dev]", ".[engines]"]
+
+
+def test_without_the_other_engines_the_run_goes_on(machine: Machine) -> None:
+    """A Python for which one engine has no wheel could not run the others, or would try at each `make`."""
+    code, error, calls = machine.run("make", "lint", FAIL=".[engines]")
+    assert code == 0
+    said = [line for line in error.splitlines() if "engines" in line]
+    assert len(said) == 1
+    assert "going on without" in said[0]
+    assert installs(machine.run("make", "lint")[2]) == []
 
 
 @pytest.mark.parametrize(
