@@ -137,13 +137,25 @@ class Desk:
 
 
 def own(model: Model) -> Model:
-    """The same for one engine alone: what it changes, the next engine must not see.
+    """The same for one fit alone: what its engine changes, the next must not see.
 
-    The arrays are the same ones, and read-only (`bridge.model.build`).
+    The arrays are read-only; they are copies all the same, since compiled code need not ask.
     """
+
+    def copy(array: Any) -> Any:
+        if array is None:
+            return None
+        fresh = array.copy(order="K")
+        fresh.setflags(write=False)
+        return fresh
+
     return replace(
         model,
-        random=tuple(replace(term) for term in model.random),
+        y=copy(model.y),
+        X=copy(model.X),
+        weights=copy(model.weights),
+        offset=copy(model.offset),
+        random=tuple(replace(term, Z=copy(term.Z), index=copy(term.index)) for term in model.random),
         data=model.data.copy(),
         spelling=deepcopy(model.spelling),
     )

@@ -142,6 +142,12 @@ class Overwrites(Returns):
             model.data["v0"] = 0.0
             model.data.drop(columns="v1", inplace=True)
             model.spelling.fixed_names.clear()
+        elif what == "memory":
+            for array in (model.y, model.X, model.random[0].Z, model.random[0].index):
+                ctypes.memset(array.ctypes.data, 0, array.nbytes)
+        elif what == "values":
+            model.data["v0"].to_numpy().setflags(write=True)
+            model.data["v0"].to_numpy()[:] = 0
         elif what == "y":
             model.y[:] = 0
         elif what == "X":
