@@ -1,6 +1,6 @@
 """Descent: theta at the lowest value of the profiled criterion, to the last digit that it has.
 
-Trust-region Newton on the analytic gradient (the Hessian from its differences, in one pass), from several
+Trust-region Newton on the analytic gradient and Hessian, from several
 starts. The criterion is even in each column of Lambda, so nothing is bounded; a zero column is always
 stationary, and the Gamma test tells an optimum on the boundary from a saddle.
 """
@@ -14,10 +14,12 @@ from itertools import product
 
 import numpy as np
 
-from bridge.engines.products import CHUNK, Products, Term, Values
+from bridge.engines.deviance import Point, point, reach, values
+from bridge.engines.products import Products, Term
 from bridge.model import Matrix, Vector
 
 LINE = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e3, 1e4])
+COARSE = [3, 7]
 BOUNDARY = 1e-11  # Gamma, relative to the parts that it is the difference of: rounding is 1e-15 to 1e-13
 SMALL = 0.05  # a column of Lambda that may be zero
 
@@ -33,39 +35,21 @@ class Optimum:
         The criterion, minus twice the log-likelihood.
     converged : bool
         The next Newton step would gain less than rounding.
+    at : Point
+        The criterion's derivatives there.
     """
 
     theta: Vector
     value: float
     converged: bool
-
-
-def evaluate(prepared: Products, thetas: Matrix) -> Values:
-    """`Products.values` in passes that fit in memory; Inf where theta is out of reach."""
-    q, k, m = prepared.C.shape
-    size = max(1, CHUNK // (q * k * (k + m)))
-    if len(thetas) <= size:
-        try:
-            return prepared.values(thetas)
-        except np.linalg.LinAlgError:
-            if len(thetas) == 1:
-                blank = prepared.values(np.zeros_like(thetas))
-                return Values(np.array([np.inf]), np.full_like(thetas, np.nan), blank.gamma, blank.noise)
-            size = 1
-    parts = [evaluate(prepared, thetas[i : i + size]) for i in range(0, len(thetas), size)]
-    return Values(
-        np.concatenate([part.value for part in parts]),
-        np.concatenate([part.gradient for part in parts]),
-        tuple(np.concatenate(gamma) for gamma in zip(*(part.gamma for part in parts), strict=True)),
-        tuple(np.concatenate(noise) for noise in zip(*(part.noise for part in parts), strict=True)),
-    )
+    at: Point
 
 
 def units(prepared: Products, theta: Vector) -> Vector:
     """Natural size of each entry of theta: the sd of its coefficient, at least .1."""
     out = np.empty_like(theta)
     for term in prepared.terms:
-        rows = np.sqrt((term.factor(theta[None])[0] ** 2).sum(1))
+        rows = np.sqrt((term.factor(theta) ** 2).sum(1))
         out[term.theta] = np.maximum(rows, 0.1)[term.tril[0]]
     return out
 
@@ -96,42 +80,73 @@ def newton_step(gradient: Vector, hessian: Matrix, radius: float) -> tuple[Vecto
     return V @ s, -float(g @ s + 0.5 * (w * s) @ s)
 
 
+def secant(step: Vector, missed: Vector) -> Matrix:
+    """Symmetric rank-one correction to a Hessian that missed part of the gradient's change over a step."""
+    inner = float(missed @ step)
+    if abs(inner) <= 0.1 * length(missed) * length(step):
+        return np.zeros((len(step),) * 2)
+    return np.multiply.outer(missed, missed) / inner
+
+
+def attempted(prepared: Products, theta: Vector, hessian: bool = True) -> Point | None:
+    """The point at theta, or None where it is out of reach."""
+    try:
+        return point(prepared, theta, hessian)
+    except np.linalg.LinAlgError:
+        return None
+
+
 def descend(prepared: Products, theta: Vector) -> Optimum:
-    """Newton within a trust region (relative to `units`), until only rounding is left."""
-    d, radius = len(theta), 1.0
+    """Newton within a trust region (relative to `units`), until only rounding is left.
 
-    def around(theta: Vector) -> tuple[Vector, float, Vector, Matrix]:
-        unit = units(prepared, theta)
-        h = 1e-7
-        at = evaluate(prepared, theta + np.vstack([np.zeros(d), h * np.diag(unit)]))
-        hessian = (at.gradient[1:] - at.gradient[0]) / h * unit
-        return unit, float(at.value[0]), at.gradient[0] * unit, (hessian + hessian.T) / 2
-
-    unit, value, gradient, hessian = around(theta)
+    Where the Hessian is the average information alone, secants make up for what it lacks.
+    """
+    radius, exact = 1.0, not prepared.large
+    here, correction = point(prepared, theta), np.zeros((len(theta),) * 2)
     converged = False
     for _ in range(200):
+        unit = units(prepared, here.theta)
+        gradient = here.gradient * unit
+        assert here.hessian is not None
+        hessian = (here.hessian + correction) * np.multiply.outer(unit, unit)
         step, gain = newton_step(gradient, hessian, radius)
-        rounding = 1e-12 * (1 + abs(value))
+        rounding = 1e-12 * (1 + abs(here.value))
         converged = gain <= rounding
-        trial = theta + unit * step
-        new = around(trial)
+        if converged and settled(here, gradient, unit):
+            break
+        new = attempted(prepared, here.theta + unit * step)
+        if new is None:
+            radius = length(step) / 4
+            continue
+        if not exact:
+            moved = new.theta - here.theta
+            missed = new.gradient - here.gradient - (new.hessian + correction) @ moved
+            correction = correction + secant(moved, missed)
+        size = length(step)
         if converged:
-            if not (length(new[2]) < 0.5 * length(gradient) and new[1] <= value + 100 * rounding):
+            closer = length(new.gradient * unit) < 0.5 * length(gradient)
+            if not (closer and new.value <= here.value + 100 * rounding):
                 break
         else:
-            ratio = (value - new[1]) / gain
-            moved = length(step)
+            ratio = (here.value - new.value) / gain
             if not ratio > 1e-3:
-                radius = moved / 4
+                radius = size / 4
                 if radius < 1e-12:
                     break
                 continue
             if ratio < 0.25:
-                radius = moved / 2
-            elif ratio > 0.75 and moved > 0.9 * radius:
+                radius = size / 2
+            elif ratio > 0.75 and size > 0.9 * radius:
                 radius *= 3
-        theta, (unit, value, gradient, hessian) = trial, new
-    return Optimum(theta, value, converged)
+        here = new
+        if converged and size < (1e-8 if exact else 1e-10):
+            break
+    return Optimum(here.theta, here.value, converged, here)
+
+
+def settled(at: Point, gradient: Vector, unit: Vector) -> bool:
+    """Whether the gradient is no more than the rounding of the parts that it is the difference of."""
+    return length(gradient) <= 4e-16 * max(at.noise) * float(unit.max())
 
 
 def settle(prepared: Products, theta: Vector) -> Optimum:
@@ -139,10 +154,13 @@ def settle(prepared: Products, theta: Vector) -> Optimum:
     here = descend(prepared, theta)
     for _ in range(2 * len(theta) + 1):
         faced = flattened(prepared, here.theta)
-        at = evaluate(prepared, faced[None])
+        same = bool((faced == here.theta).all())
+        if same and all(np.abs(t.factor(faced)).sum(0).all() for t in prepared.terms):
+            return here
+        at = here.at if same else point(prepared, faced, False)
         saddle = unstable(prepared, faced, at)
         if saddle is None:
-            if (faced == here.theta).all():
+            if same:
                 return here
             there = descend(prepared, faced)
             return there if there.value <= here.value + 1e-9 * (1 + abs(here.value)) else here
@@ -159,18 +177,18 @@ def flattened(prepared: Products, theta: Vector) -> Vector:
     """Theta with the small columns of each Lambda at zero."""
     out = theta.copy()
     for term in prepared.terms:
-        column = np.linalg.norm(term.factor(theta[None])[0], axis=0)
+        column = np.linalg.norm(term.factor(theta), axis=0)
         out[term.theta] *= (column > SMALL)[term.tril[1]]
     return out
 
 
-def unstable(prepared: Products, theta: Vector, at: Values) -> tuple[Term, Vector] | None:
+def unstable(prepared: Products, theta: Vector, at: Point) -> tuple[Term, Vector] | None:
     """A term on the boundary whose Gamma has a negative direction, with that direction."""
     for term, gamma, noise in zip(prepared.terms, at.gamma, at.noise, strict=True):
-        if np.linalg.norm(term.factor(theta[None])[0], axis=0).all():
+        if np.linalg.norm(term.factor(theta), axis=0).all():
             continue
-        w, V = np.linalg.eigh(gamma[0])
-        if w[0] < -BOUNDARY * noise[0]:
+        w, V = np.linalg.eigh(gamma)
+        if w[0] < -BOUNDARY * noise:
             return term, V[:, 0]
     return None
 
@@ -184,34 +202,37 @@ def widened(term: Term, factor: Matrix, square: float, direction: Vector) -> Vec
 
 def escape(prepared: Products, theta: Vector, term: Term, direction: Vector) -> Vector:
     """Theta with G + a^2 vv' in place of a term's G; a^2 where v'Gamma v crosses zero."""
-    squares = np.logspace(-10, 6, 33)
-    factor = term.factor(theta[None])[0]
-    thetas = np.repeat(theta[None], len(squares), axis=0)
-    for row, square in zip(thetas, squares, strict=True):
-        row[term.theta] = widened(term, factor, square, direction)
-    at = evaluate(prepared, thetas)
-    slope = np.einsum("a,sab,b->s", direction, at.gamma[term.position], direction)
-    crossing = np.flatnonzero((slope[:-1] < 0) & (slope[1:] >= 0))
-    if not len(crossing):
-        best: Vector = thetas[int(np.nanargmin(at.value))]
-        return best
-    i = int(crossing[0])
-    share = slope[i] / (slope[i] - slope[i + 1])
-    square = squares[i] + share * (squares[i + 1] - squares[i])
-    out = theta.copy()
-    out[term.theta] = widened(term, factor, square, direction)
+    factor, place = term.factor(theta), prepared.terms.index(term)
+
+    def slope(square: float) -> float:
+        out[term.theta] = widened(term, factor, square, direction)
+        at = attempted(prepared, out, False)
+        return math.inf if at is None else float(direction @ at.gamma[place] @ direction)
+
+    out, low, high = theta.copy(), 1e-10, 1e6
+    while high > 2 * low:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    slope(low)
     return out
 
 
 def starts(prepared: Products, many: bool) -> Iterator[Vector]:
-    """Every local minimum on the line of theta = c I; `many`: other shapes too, 0 and .1, 1, 10 per term."""
+    """Moments, and the local minima on the line of theta = c I unless that has one, higher.
+
+    `many`: other shapes too, 0 and .1, 1, 10 per term.
+    """
     terms = prepared.terms
     identity = np.concatenate([(t.tril[0] == t.tril[1]).astype(float) for t in terms])
-    line = LINE[:, None] * identity
-    value = evaluate(prepared, line).value
+    line = (LINE[COARSE] if prepared.large else LINE)[:, None] * identity
+    value = values(prepared, line)
     padded = np.concatenate([[np.inf], value, [np.inf]])
     low = np.flatnonzero((value <= padded[:-2]) & (value < padded[2:]))
-    yield from line[low]
+    moments = reach(prepared, prepared.start)
+    if moments <= value.min():
+        yield prepared.start
+    if len(low) > 1 or not moments <= value.min():
+        yield from line[low]
     if many:
         shapes = product((0.1, 1.0, 10.0), repeat=len(terms)) if len(terms) < 4 else ()
         lone = (tuple(float(t is not u) for u in terms) for t in terms)

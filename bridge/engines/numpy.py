@@ -1,4 +1,4 @@
-"""numpy: our own engine. Profiled criterion, penalised least squares, analytic gradient.
+"""numpy: our own engine. Profiled criterion, penalised least squares, Newton with analytic derivatives.
 
 Bates, Maechler, Bolker & Walker (2015), doi 10.18637/jss.v067.i01, with two changes: the design is
 orthonormalised before anything is optimised, so that neither units nor origins matter, and the levels
@@ -17,6 +17,7 @@ import numpy as np
 
 from bridge.engines import rows
 from bridge.engines.descent import Optimum, optimum
+from bridge.engines.estimates import estimates
 from bridge.engines.products import Products, products
 from bridge.errors import ModelError
 from bridge.fit import Fit, Method, Profile, Row
@@ -83,7 +84,7 @@ class Numpy:
 
 def tidy(model: Model, prepared: Products, best: Optimum) -> tuple[tuple[Row, ...], float]:
     """Rows in broom.mixed's terms, and sigma: the estimates that follow from theta."""
-    solution = prepared.solve(best.theta)
+    solution = estimates(prepared, best.theta)
     found = rows.fixed(model, solution.beta, solution.std_error)
     for term, G in zip(model.random, solution.G, strict=True):
         found += rows.covariance(term, G)

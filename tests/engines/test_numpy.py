@@ -13,6 +13,8 @@ import pytest
 from scipy.optimize import minimize
 
 from bridge import data
+from bridge.engines.deviance import point
+from bridge.engines.estimates import estimates
 from bridge.engines.numpy import Numpy
 from bridge.engines.products import products
 from bridge.model import build
@@ -159,8 +161,8 @@ def test_value_and_gradient(formula, method):
     prepared = products(model, method)
     d = prepared.terms[-1].theta.stop
     theta = np.random.default_rng(7).normal(size=d)
-    at = prepared.values(theta[None])
-    solution = prepared.solve(theta)
+    at = point(prepared, theta)
+    solution = estimates(prepared, theta)
 
     def criterion(theta):
         blocks = []
@@ -174,13 +176,13 @@ def test_value_and_gradient(formula, method):
 
     with mp.workdps(40):
         exact = [mp.mpf(float(v)) for v in theta]
-        assert float(criterion(exact)) == pytest.approx(at.value[0], rel=1e-12)
+        assert float(criterion(exact)) == pytest.approx(at.value, rel=1e-12)
         for i in range(d):
             up, down = list(exact), list(exact)
             up[i] += mp.mpf(10) ** -12
             down[i] -= mp.mpf(10) ** -12
             slope = (criterion(up) - criterion(down)) / (2 * mp.mpf(10) ** -12)
-            assert float(slope) == pytest.approx(at.gradient[0, i], rel=1e-9, abs=1e-10)
+            assert float(slope) == pytest.approx(at.gradient[i], rel=1e-9, abs=1e-10)
 
 
 def dense(model, method, blocks, sigma2):
