@@ -1,0 +1,76 @@
+"""Conventions: tables say whose standard errors and df they show."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bridge.agreement import Agreement
+from bridge.comparison import Comparison
+from bridge.fit import Fit, Row
+from bridge.report import conventions, document, markdown, tables
+from bridge.verdict import Judgement, Verdict
+
+
+def judgement(engine: str, printed: float, df: float | None = None, right: bool = True) -> Judgement:
+    """A fit whose SE by Phi is 2, which prints another one."""
+    rows = (
+        Comparison("beta", "", (), "x", 1.0, 1.0, 0.0, "SE", 1e-4, 15.0),
+        Comparison("SE", "", (), "x", 2.0, 2.0, 0.0, "relative", 1e-4, 15.0),
+        Comparison("G", "g", (), "(Intercept)", np.nan, np.nan, 0.0, "G+F", 1e-3, np.nan),
+        Comparison(
+            "self: df", "", (), "x", df or math.nan, 5.0, 0.0 if right else 1.0, "relative", 1e-4, math.nan
+        ),
+    )
+    fit = Fit(engine, "REML", "default", rows=(Row("fixed", "x", 1.0, std_error=printed, df=df),))
+    return Judgement("case", fit, Verdict.AGREE, "agrees", 0.0, rows, "ok", None, True, "")
+
+
+BOTH = (judgement("lme4", 2.0), judgement("glmmTMB", 2.3), judgement("lmerTest", 2.0, 5.25, right=False))
+
+
+def lines(judged: tuple[Judgement, ...]) -> dict[str, tuple[str, ...]]:
+    """Rows of the table of quantities by their label."""
+    grid = tables.quantities(judged)
+    assert grid is not None
+    return {row[0]: row[1:] for row in grid.rows}
+
+
+def test_standard_errors_that_stand_apart_are_explained_on_the_spot() -> None:
+    """Who reads 2 beside 2.3 would take one of two sound engines for wrong."""
+    rows = lines(BOTH)
+    assert rows["SE x"] == ("2", "2", "2", "2")
+    assert rows["SE printed x"] == ("", "2", "2.3", "2")
+    assert rows["SE printed: convention"] == ("", "Phi", "joint Hessian", "Phi")
+    for shown in (document.plain(Agreement(BOTH)), document.page(Agreement(BOTH))):
+        assert "glmmTMB prints are the joint Hessian" in shown
+        assert "up to 15 % wider than Phi here" in shown
+
+
+def test_df_stand_beside_their_rule() -> None:
+    """A df without its rule cannot be compared; a wrong one has to be seen in the table."""
+    rows = lines(BOTH)
+    assert rows["df x"] == ("", "", "", "5.25 ✗")
+    assert rows["df: convention"] == ("", "", "", "Satterthwaite")
+
+
+def test_one_convention_and_no_df_add_no_rows() -> None:
+    """The table would be longer, and say nothing more."""
+    alone = (judgement("lme4", 2.0), judgement("numpy", 2.0))
+    assert not [label for label in lines(alone) if "printed" in label or label.startswith("df")]
+    assert conventions.note(alone) == ""
+
+
+def test_the_report_has_each_engines_convention() -> None:
+    """Nothing would say under which convention an engine was judged."""
+    text = markdown.document(Agreement(BOTH), 1.0, markdown.Extras())
+    assert "| glmmTMB | joint Hessian | +15 % | none |" in text
+    assert "| lmerTest | Phi |  | Satterthwaite |" in text
+
+
+@pytest.mark.parametrize("name", ["nobody", "no.module:Engine"])
+def test_an_engine_that_is_gone_has_no_convention(name: str) -> None:
+    """A stored fit of an engine that is not installed any more would break the report."""
+    assert conventions.of(name) == ("none", "none")
