@@ -61,5 +61,5 @@ fi
 $B bud --pull-never --isolation chroot --format docker --layers $mounts -t localhost/lmmbridge -f docker/Dockerfile .
 
 c=$($B from --pull-never localhost/lmmbridge)
-[ $# -gt 0 ] || set -- pytest -n 2 --lmm-require lme4,nlme,glmmTMB,lm
+[ $# -gt 0 ] || set -- pytest -n 2 --lmm-require lme4,lmerTest,pbkrtest,nlme,glmmTMB,lm
 $B run --isolation chroot "$c" -- "$@"
