@@ -11,12 +11,9 @@ import pandas as pd
 import pytest
 
 from bridge import data
-from bridge.engines.attempt import versions
 from bridge.engines.statsmodels import Ols, Statsmodels
-from bridge.errors import UnavailableError
 from bridge.model import build
 from bridge.resources import find
-from tests import naive
 
 
 def case(name):
@@ -92,48 +89,6 @@ def crossed(seed=4):
         1 + 2 * rng.normal(size=6)[g] * (1 + frame.x) + 2 * rng.normal(size=3)[h] + rng.normal(size=24) / 2
     )
     return frame
-
-
-@pytest.mark.parametrize(
-    "formula",
-    [
-        "y ~ x + (1 | g)",
-        "y ~ x + (1 + x | g)",
-        "y ~ x + (1 + x || g)",
-        "y ~ 1 + (1 | g) + (1 | h)",
-        "y ~ 1 + (1 | h/half)",
-        "y ~ 1 + (0 + x | h:half) + (1 + x | h)",
-    ],
-)
-def test_labels(formula):
-    """Coefficients or BLUPs on the wrong labels: naive BLUPs at the fit's own variances differ."""
-    model = build(formula, crossed())
-    fit = Statsmodels().fit(model, "ML", "tight")
-    assert fit.status == "ok", fit.reason
-    found = variances(fit)
-    blocks = []
-    for term in model.random:
-        G = np.diag([found[term.group, f"var__{name}"] for name in term.names])
-        for i, a in enumerate(term.names):
-            for j in range(i + 1, len(term.names)):
-                G[i, j] = G[j, i] = found[term.group, f"cov__{a}.{term.names[j]}"]
-        blocks.append(G)
-    truth = naive.evaluate(model, "ML", tuple(blocks), fit.sigma**2)
-    assert -2 * fit.loglik == pytest.approx(float(truth["value"]), abs=1e-6)
-    assert tuple(row.term for row in fit.select("fixed")) == model.names
-    for i, row in enumerate(fit.select("fixed")):
-        assert row.estimate == pytest.approx(float(truth["beta"][i]), rel=1e-6)
-        assert row.std_error >= math.sqrt(truth["phi"][i, i]) * (1 - 1e-6)
-    blups = {(row.group, row.level, row.term): row.estimate for row in fit.select("ran_vals")}
-    wanted = {
-        (term.group, level, name): float(b[a])
-        for term, values in zip(model.random, truth["blups"], strict=True)
-        for level, b in zip(term.levels, values, strict=True)
-        for a, name in enumerate(term.names)
-    }
-    assert blups.keys() == wanted.keys()
-    for key, value in wanted.items():
-        assert blups[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
 
 
 def unbalanced():
@@ -217,16 +172,3 @@ def test_version_starts_nothing():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['numpy', 'scipy', 'statsmodels'] []"
-
-
-def test_missing_software(monkeypatch):
-    """No statsmodels: a traceback in place of how to get it."""
-    from importlib.metadata import PackageNotFoundError
-
-    def absent(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr("bridge.engines.attempt.version", absent)
-    versions.cache_clear()
-    with pytest.raises(UnavailableError, match="pip install statsmodels"):
-        Statsmodels().version()
