@@ -46,14 +46,18 @@ class LmePython:
         def run() -> Answer:
             import lme_python
 
-            arguments = [table.formula + offset, table.data, method == "REML"]
-            lmer = lme_python.lmer
+            arguments: list[Any] = [table.formula + offset, table.data, method == "REML"]
+            lmer: Any = lme_python.lmer
             if model.spelling.weights:
                 arguments.append(table.data[model.spelling.weights].tolist())
                 lmer = lme_python.lmer_weighted
             result = lmer(*arguments)
             if profile == "tight":
-                careful = {"tolerance": 1e-10, "max_iterations": 10_000, "start": result.theta}
+                careful: dict[str, Any] = {
+                    "tolerance": 1e-10,
+                    "max_iterations": 10_000,
+                    "start": result.theta,
+                }
                 result = lmer(*arguments, control=lme_python.FitControl(**careful))
             return answer(table, result)
 
