@@ -369,7 +369,7 @@ class Parser:
 
 def _unknown(function: str) -> str:
     if function == "offset":
-        return "offset() is not supported yet"
+        return "offset() is not in a formula here: give its column by --offset, or offset="
     if function == "cbind":
         return "cbind() is not supported: a model has one response"
     return f"{function}() is not in the language; there are {', '.join(FUNCTIONS)}"

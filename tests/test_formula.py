@@ -97,7 +97,7 @@ def test_random_terms(right: str, bars: list[str]) -> None:
         ("y ~ x z", 7, "an operator such as + is missing"),
         ("y ~ x + + ", 11, "ends where a column is expected"),
         ("y ~ x * * z", 9, "a column, number or parenthesis is expected, not *"),
-        ("y ~ offset(x)", 5, "offset() is not supported yet"),
+        ("y ~ offset(x)", 5, "offset() is not in a formula here: give its column by --offset"),
         ("cbind(a, b) ~ x", 1, "a model has one response"),
         ("poly(y, 2) ~ x", 1, "cannot be the response"),
         ("y ~ x + y", 9, "is the response and cannot be a term"),
