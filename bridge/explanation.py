@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.agreement import refuse
 from bridge.errors import BridgeError, ModelError
 from bridge.fit import Fit, Method
 from bridge.pooling import Pooling, pooling
@@ -180,6 +179,8 @@ def explain(
         if chosen not in entry.methods:
             raise BridgeError(f"{entry.name}: has no {chosen}; use {', '.join(entry.methods)}")
     else:
+        if isinstance(data, str) and not Path(data).exists() and not Path(data).suffix:
+            raise BridgeError(f"{data}: is no file; if it is a case, leave the formula out, it has its own")
         chosen = method or "REML"
         if chosen not in ("REML", "ML"):
             raise BridgeError(f"method {chosen!r}: use REML or ML")
@@ -211,7 +212,8 @@ def of_entry(
     """Explanation of an entry, from `fits` if they are at hand, else from fits made now."""
     if not entry.model.random:
         raise ModelError(f"formula {entry.formula!r}: has no random term, so nothing is pooled; add (1 | g)")
-    refuse(entry.where or entry.name, [f"not identified: {p}" for p in entry.problems()], "ok", "no pooling")
+    if problems := entry.problems():
+        raise ModelError(f"{entry.where or entry.name}: not identified: {'; '.join(problems)}")
     if coef is not None and coef not in entry.model.names:
         known = ", ".join(entry.model.names)
         raise ModelError(f'coefficient "{coef}": is not in the model; use one of {known}')
