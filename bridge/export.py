@@ -76,6 +76,8 @@ class Reference:
             "licence": spec.licence,
             "why": spec.why,
             "formula": spec.formula,
+            "weights": spec.weights or None,
+            "offset": spec.offset or None,
             "data": {
                 "file": "data.csv",
                 "hash": self.case.data_hash,
@@ -92,7 +94,8 @@ class Reference:
 
     def _reference(self, certificate: Certificate) -> dict[str, Any]:
         facts = certificate.facts()
-        del facts["optima"], facts["formula"], facts["data_hash"]
+        for field in ("optima", "formula", "weights", "offset", "data_hash"):
+            del facts[field]
         return {
             "method": certificate.method,
             **facts,

@@ -60,6 +60,9 @@ def leaflet(reference: Reference) -> str:
         "Licence": markdown(spec.licence),
         "What is hard": markdown(spec.why),
         "Model": markdown(spec.formula),
+        "Weights": spec.weights
+        and f"{markdown(spec.weights)}: the residual variance of a row is sigma2 / weight",
+        "Offset": spec.offset and f"{markdown(spec.offset)}: a known part of the mean",
         "In words": markdown(_words(reference)),
         "Levels": groups,
         "Hash of the data": reference.case.data_hash,
