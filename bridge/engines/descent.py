@@ -224,7 +224,7 @@ def starts(prepared: Products, many: bool) -> Iterator[Vector]:
     """
     terms = prepared.terms
     identity = np.concatenate([(t.tril[0] == t.tril[1]).astype(float) for t in terms])
-    line = (LINE[COARSE] if prepared.large else LINE)[:, None] * identity
+    line = (LINE[COARSE] if prepared.heavy else LINE)[:, None] * identity
     value = values(prepared, line)
     padded = np.concatenate([[np.inf], value, [np.inf]])
     low = np.flatnonzero((value <= padded[:-2]) & (value < padded[2:]))

@@ -18,7 +18,6 @@ from bridge.engines.products import Block, Products
 from bridge.model import Matrix, Vector
 
 LOOSE = 1e-2  # least eigenvalue of Lambda Z'Z Lambda' from which I - J has the digits of Gamma
-CHUNK = 4_000_000  # doubles in one pass
 FEW = 200  # matrices up to which LAPACK's calls cost less than passes over their entries
 
 
@@ -80,8 +79,7 @@ def whitener(N: Matrix) -> tuple[Matrix, Matrix]:
     if k == 1:
         square = N * N
         return 1 / np.sqrt(1 + square), np.log1p(square)[..., 0, 0]
-    M = N @ N.swapaxes(-1, -2)
-    M += np.eye(k)
+    M = times(N, N.swapaxes(-1, -2)) + np.eye(k)
     if M.size <= FEW * k * k:
         L = np.linalg.cholesky(M)
         return np.linalg.inv(L), 2 * np.log(L.diagonal(0, -2, -1)).sum(-1)
@@ -97,8 +95,13 @@ def whitener(N: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def times(A: Matrix, B: Matrix) -> Matrix:
-    """A @ B of stacks; numpy's own is slow on 1 x 1."""
-    return A * B if A.shape[-1] == 1 else A @ B
+    """A @ B of stacks (..., k, k) and (..., k, columns); numpy's own is slow on many small matrices."""
+    if A.size <= FEW * A.shape[-1] ** 2 and A.shape[-1] > 1:
+        return A @ B
+    out: Matrix = A[..., :1] * B[..., :1, :]
+    for j in range(1, A.shape[-1]):
+        out += A[..., j : j + 1] * B[..., j : j + 1, :]
+    return out
 
 
 def spread(blocks: Matrix) -> Any:
@@ -153,7 +156,7 @@ def total(p: Products, logdet: Any, diagonal: Matrix) -> Any:
 
 def values(p: Products, thetas: Matrix) -> Vector:
     """The criterion alone at a stack of theta (s, d); Inf where theta is out of reach."""
-    if p.large or len(thetas) * p.C.size > CHUNK:
+    if p.heavy:
         return np.array([reach(p, theta) for theta in thetas])
     factors = [block.factors(thetas) for block in p.blocks]
     (q, k, _), s = p.R.shape, len(thetas)
@@ -286,8 +289,8 @@ def traces(p: Products, at: Stage, hessian: bool) -> Traces:
         left += [whole - part.T @ part for whole, part in zip(size[1:], minus, strict=True)]
     if not hessian:
         return Traces(left, size, [])
-    N = (at.F.swapaxes(1, 2) @ at.F if k > 1 else at.F * at.F).reshape(q, k * k)
-    V = (U @ U.swapaxes(1, 2) if k > 1 else (U * U).sum(2)).reshape(q, k * k)
+    N = times(at.F.swapaxes(1, 2), at.F).reshape(q, k * k)
+    V = (U @ U.swapaxes(1, 2) if q <= FEW else np.einsum("lia,lja->lij", U, U)).reshape(q, k * k)
     W = [(U[:, i].T @ U[:, j]).ravel() for i in range(k) for j in range(k)]
     cross = N.T @ V
     K = turned(N.T @ N - cross - cross.T, k, k) + np.array([[a @ b for b in W] for a in W])

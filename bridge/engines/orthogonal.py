@@ -61,6 +61,14 @@ def sums(values: Matrix, index: NDArray[np.intp], q: int) -> Matrix:
     return out.reshape(q, *values.shape[1:])
 
 
+def levelled(rows: Matrix, blocks: Matrix, index: NDArray[np.intp]) -> Matrix:
+    """Each row (n, k) times its level's block (q, k, columns)."""
+    out: Matrix = rows[:, :1] * blocks[index, 0]
+    for j in range(1, rows.shape[1]):
+        out += rows[:, j : j + 1] * blocks[index, j]
+    return out
+
+
 def level_bases(Z: Matrix, index: NDArray[np.intp], q: int) -> tuple[Matrix, Matrix]:
     """Rows of Q (n, k) and R (q, k, k) with Z_l = Q_l R_l in each level.
 
@@ -75,9 +83,9 @@ def level_bases(Z: Matrix, index: NDArray[np.intp], q: int) -> tuple[Matrix, Mat
     keep = np.maximum(D[:, -1:], np.finfo(float).tiny) * 1e-13 < D
     root = np.sqrt(np.where(keep, D, 0.0))
     unit = np.divide(1.0, root, out=np.zeros_like(root), where=keep)
-    rows = np.matmul(Z[:, None, :], (U * unit[:, None])[index])[:, 0]
+    rows = levelled(Z, U * unit[:, None], index)
     again = sums(rows[:, :, None] * rows[:, None, :], index, q)
     again[:, range(Z.shape[1]), range(Z.shape[1])] += ~keep
     L = np.linalg.cholesky(again)
-    rows = np.matmul(rows[:, None, :], np.swapaxes(np.linalg.inv(L), 1, 2)[index])[:, 0]
+    rows = levelled(rows, np.swapaxes(np.linalg.inv(L), 1, 2), index)
     return rows, np.swapaxes(L, 1, 2) @ (root[:, :, None] * np.swapaxes(U, 1, 2))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.engines.orthogonal import coordinates, level_bases, orthonormal, sums
+from bridge.engines.orthogonal import coordinates, level_bases, levelled, orthonormal, sums
 from bridge.errors import ModelError
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
@@ -23,6 +23,8 @@ from bridge.model import Matrix, Model, Vector
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+HEAVY = 100_000  # entries of C from which stacks of theta do not pay
+MANY = 5_000  # levels that are enough for moments
 LARGE = 2_000_000  # entries of C from which its zeros are not stored
 
 
@@ -141,8 +143,13 @@ class Products:
 
     @property
     def large(self) -> bool:
-        """Whether C is sparse, so that one theta at a time is enough to do."""
+        """Whether C is sparse, and exact Hessians too dear."""
         return not isinstance(self.C, np.ndarray)
+
+    @property
+    def heavy(self) -> bool:
+        """Whether one theta at a time is enough to do."""
+        return self.large or self.C.size > HEAVY
 
 
 def layout(model: Model, root: Vector | None) -> tuple[tuple[Term, ...], tuple[Block, ...], list[Matrix]]:
@@ -193,7 +200,7 @@ def fixed_part(
         beta[where] = mean / model.X[0, where]
         y = y - mean
     residual = y if root is None else root * y
-    size = np.linalg.norm(model.y if root is None else root * model.y)
+    size = np.linalg.norm(residual)
     parts = np.zeros(model.p)
     for _ in range(2):
         step = X.T @ residual
@@ -226,7 +233,7 @@ def products(model: Model, method: Method) -> Products:
     Q, R = level_bases(Z, level, q)
     k, q2 = Q.shape[1], sum(block.k * block.q for block in blocks[1:])
     fixed = sums(Q[:, :, None] * Xy[:, None, :], level, q)
-    outside = Xy - (Q * fixed[level, 0] if k == 1 else np.matmul(Q[:, None, :], fixed[level])[:, 0])
+    outside = Xy - levelled(Q, fixed, level)
     E = np.zeros((q2 + model.p + 1,) * 2)
     E[q2:, q2:] = outside.T @ outside
     C: Any = fixed.reshape(q * k, -1)
@@ -256,7 +263,8 @@ def moments(Z: Matrix, y: Vector, level: NDArray[np.intp], term: Term, within: f
         b, unit = a[share, 0] / N[share, 0], float((1 / N[share]).mean())
         G = np.array([[b @ b / max(len(b) - reml, 1) / within - unit]]) if within > 0 else np.eye(1)
         return np.sqrt(np.maximum(G[0], 1e-3))
-    N = sums(Z[:, :, None] * Z[:, None, :], level, q)
+    some = slice(None, None, 1 + q // MANY)
+    N, a = sums(Z[:, :, None] * Z[:, None, :], level, q)[some], a[some]
     w, V = np.linalg.eigh(N)
     share = w[:, 0] > 1e-6 * w[:, -1]
     theta: Vector = np.eye(k)[term.tril]
