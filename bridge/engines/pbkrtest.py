@@ -6,7 +6,7 @@ from bridge.engines import r
 from bridge.fit import Method
 from bridge.model import Model
 
-LARGEST = 4000
+LARGEST = 2000
 """Rows up to which it is tried: it inverts V as a whole, n x n."""
 
 
