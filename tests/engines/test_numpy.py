@@ -13,6 +13,7 @@ import pytest
 from scipy.optimize import minimize
 
 from bridge import data
+from bridge.engines.descent import optimum
 from bridge.engines.deviance import point
 from bridge.engines.estimates import estimates
 from bridge.engines.numpy import Numpy
@@ -396,6 +397,105 @@ def test_refuses_what_data_cannot_identify(formula, change, reason):
     assert fit.status == "refused"
     assert reason in fit.reason
     assert fit.rows == ()
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_hessian(formula, method):
+    """Analytic second derivatives unlike the differences of the gradient, inside or on the boundary."""
+    prepared = products(build(formula, small()), method)
+    for zero in (False, True):
+        theta = np.random.default_rng(3).normal(size=prepared.d)
+        theta[prepared.terms[0].theta] *= not zero
+        slopes = [
+            (point(prepared, theta + h, False).gradient - point(prepared, theta - h, False).gradient) / 2e-6
+            for h in 1e-6 * np.eye(prepared.d)
+        ]
+        np.testing.assert_allclose(point(prepared, theta).hessian, slopes, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("formula", FORMULAS[2:])
+def test_sparse_is_dense(formula, method, monkeypatch):
+    """Large crossed factors, with C sparse, have another criterion or optimum than small ones."""
+    model = build(formula, small())
+    dense = products(model, method)
+    monkeypatch.setattr("bridge.engines.products.LARGE", 0)
+    sparse = products(model, method)
+    assert sparse.large
+    assert not dense.large
+    for zero in (False, True):
+        theta = np.random.default_rng(3).normal(size=dense.d)
+        for term in dense.terms[1:]:
+            theta[term.theta] *= not zero
+        one, other = point(dense, theta), point(sparse, theta)
+        assert one.value == pytest.approx(other.value, rel=1e-14)
+        np.testing.assert_allclose(one.gradient, other.gradient, rtol=1e-12, atol=1e-13)
+    one, other = optimum(dense), optimum(sparse)
+    assert one.converged
+    assert other.converged
+    assert one.value == pytest.approx(other.value, rel=1e-13)
+
+
+def test_many_blocks_are_few_blocks(monkeypatch):
+    """Passes over the entries of many blocks unlike LAPACK's one block at a time."""
+    model = build("y ~ x + (1 + x + z | g)", small().assign(g=list("abcd") * 5))
+    prepared = products(model, "REML")
+    theta = np.random.default_rng(3).normal(size=6)
+    one = point(prepared, theta)
+    monkeypatch.setattr("bridge.engines.deviance.FEW", 0)
+    other = point(prepared, theta)
+    assert one.value == pytest.approx(other.value, rel=1e-14)
+    np.testing.assert_allclose(one.hessian, other.hessian, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_weights_and_offset(formula, method):
+    """Weights that are not precisions, an offset left in y, or a logLik without .5 sum(log w)."""
+    frame = small().assign(w=np.resize([1.0, 2.0, 4.0, 0.5, 3.0, 0.1, 7.0], 20), o=np.linspace(-3, 5, 20))
+    model = build(formula, frame, weights="w", offset="o")
+    fit = Numpy().fit(model, method, "default")
+    truth = naive.evaluate(model, method, psi(model, fit), fit.sigma**2)
+    assert -2 * fit.loglik == pytest.approx(float(truth["value"]), rel=1e-12)
+    for i, row in enumerate(fit.select("fixed")):
+        assert row.estimate == pytest.approx(float(truth["beta"][i]), rel=1e-9)
+        assert row.std_error == pytest.approx(math.sqrt(truth["phi"][i, i]), rel=1e-9)
+    b = [float(v) for blups in truth["blups"] for level in blups for v in level]
+    np.testing.assert_allclose([row.estimate for row in fit.select("ran_vals")], b, rtol=1e-7, atol=1e-9)
+
+
+def test_weights_keep_digits():
+    """Weighted columns are not centred by their weighted means: x + 2000 loses digits that x has."""
+    frame = case("sleepstudy").assign(w=lambda f: np.resize([1.0, 2.0, 4.0, 0.5, 3.0], len(f)))
+    fits = [
+        Numpy().fit(build(DAYS, frame.assign(Days=frame.Days + by), weights="w"), "REML", "default")
+        for by in (0, 2000)
+    ]
+    assert fits[0].loglik == pytest.approx(fits[1].loglik, rel=1e-13)
+    slopes = [variances(fit)["Subject", "var__Days"] for fit in fits]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-9)
+
+
+@pytest.mark.needs_r
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_weights_are_lme4s(method):
+    """Weights or offset mean something else than lme4's."""
+    import rpy2.robjects as ro
+
+    frame = case("sleepstudy").assign(o=np.linspace(0, 50, 180), w=np.resize([1.0, 2.0, 4.0, 0.5, 3.0], 180))
+    columns = {name: ro.FloatVector(frame[name].to_numpy(float)) for name in ("Reaction", "Days", "w", "o")}
+    ro.globalenv["d"] = ro.r("data.frame")(
+        **columns, Subject=ro.StrVector(frame.Subject.astype(str).tolist())
+    )
+    call = f"lme4::lmer({DAYS}, d, weights = w, offset = o, REML = {str(method == 'REML').upper()})"
+    theirs = ro.r(f"local({{ m <- {call}; c(logLik(m), lme4::fixef(m), sqrt(diag(as.matrix(vcov(m))))) }})")
+    fit = Numpy().fit(build(DAYS, frame, weights="w", offset="o"), method, "default")
+    fixed = fit.select("fixed")
+    ours = [fit.loglik, *(row.estimate for row in fixed), *(row.std_error for row in fixed)]
+    # lme4 stops within 1e-3 of theta, where standard errors have four or five digits
+    np.testing.assert_allclose(ours, list(theirs), rtol=1e-4)
+    assert fit.loglik == pytest.approx(theirs[0], rel=1e-9)
 
 
 def test_shares_no_code_with_the_referee():
