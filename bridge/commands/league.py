@@ -51,7 +51,9 @@ def league(
             profiles=("default", "tight"),
             watch=watch,
         )
-    written = page(agreement, shlex.join(["lmmbridge", *sys.argv[1:]]))
+    elsewhere = "" if store is None else str(store)  # a folder of this machine, which no page should name
+    words = [word for word in sys.argv[1:] if word != "--store" and word != elsewhere]
+    written = page(agreement, shlex.join(["lmmbridge", *words]))
     if output is None:
         console().print(written, markup=False, soft_wrap=True)
         return
