@@ -33,6 +33,8 @@ class Pooling:
     beta, beta_lm : (p,) arrays
     std_error, std_error_lm : (p,) arrays
         sqrt Phi_kk, and lm's true one under V, sqrt [A V A']_kk.
+    printed : (p,) array
+        What lm prints, as if rows were independent: sqrt s2 [(X'WX)^-1]_kk, s2 its residual variance.
     levels : tuple of Levels
         One per grouping factor, independent ones first.
     residual : (p,) array
@@ -57,6 +59,7 @@ class Pooling:
     beta_lm: Vector
     std_error: Vector
     std_error_lm: Vector
+    printed: Vector
     levels: tuple[Levels, ...]
     residual: Vector
     design: Vector
@@ -176,6 +179,7 @@ def pooling(model: Model, psi: Factors, sigma2: float) -> Pooling:
         beta_lm=found.beta_lm,
         std_error=np.sqrt(variance),
         std_error_lm=np.sqrt(true),
+        printed=np.sqrt(found.naive * _residual(model, found.beta_lm)),
         levels=tuple(sorted(parts, key=lambda lv: not lv.independent)),
         residual=found.mixed.T**2 @ noise / variance,
         design=variance / (v * found.naive),
@@ -184,3 +188,10 @@ def pooling(model: Model, psi: Factors, sigma2: float) -> Pooling:
         sigma2_total=v,
         screen=screen(model, found, outer[0] if outer else None, noise),
     )
+
+
+def _residual(model: Model, beta: Vector) -> float:
+    """Residual variance of lm."""
+    y = model.y if model.offset is None else model.y - model.offset
+    e2 = (y - model.X @ beta) ** 2
+    return float(np.sum(e2 if model.weights is None else model.weights * e2)) / (model.n - model.p)

@@ -78,6 +78,8 @@ def test_every_number_is_that_of_the_dense_algebra(name: str, known: dict[str, s
     close(p.beta_lm, ols(X, y, model.weights))
     close(p.std_error, np.sqrt(np.diag(Phi)))
     close(p.std_error_lm, np.sqrt(np.diag(A @ V @ A.T)))
+    e = y - X @ (A @ y)
+    close(p.printed, np.sqrt(e @ W @ e / (model.n - model.p) * np.diag(np.linalg.inv(X.T @ W @ X))))
     v = np.mean(np.diag(V))
     close(p.design, np.diag(Phi) / (v * np.diag(np.linalg.inv(X.T @ W @ X))))
     close(p.efficiency, np.diag(Phi) / np.diag(A @ V @ A.T))

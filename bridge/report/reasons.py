@@ -174,12 +174,11 @@ def _efficiency(found: Explanation, levels: Levels) -> str:
     assert q is not None
     j = int(np.argmax(q[:, k]))
     alone = f": {levels.labels[j]} alone makes {percent(q[j, k])} of its variance" if q[j, k] > 0.5 else ""
-    naive = math.sqrt(p.sigma2_total * p.leverage.naive[k])
     return (
         f"{len(levels.rows)} clusters count as {figure(mixed[k])} equal ones in the mixed model{alone}, as "
         f"{figure(lm[k])} in lm. If the model holds, its standard error is {figure(p.std_error[k])} and lm's "
-        f"{figure(p.std_error_lm[k])} (efficiency {percent(p.efficiency[k])}); lm's own formula, which takes "
-        f"rows for independent, would say {figure(naive)}."
+        f"{figure(p.std_error_lm[k])} (efficiency {percent(p.efficiency[k])}); lm, which takes rows for "
+        f"independent, prints {figure(p.printed[k])}."
     )
 
 
