@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.engines import rows
-from bridge.engines.attempt import Answer, attempt, versions
+from bridge.engines.attempt import Answer, attempt, load, versions
 from bridge.fit import Fit, Method, Profile, Row
 from bridge.model import Model, RandomTerm
 
@@ -87,6 +87,10 @@ class Statsmodels:
     def version(self) -> Mapping[str, str]:
         """See `versions`."""
         return versions(self.name, *PACKAGES)
+
+    def start(self) -> None:
+        """Import it, before a fit's clock runs."""
+        load(self.name, "statsmodels.regression.mixed_linear_model")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if MixedLM can express the model, else the reason."""
@@ -228,6 +232,10 @@ class Ols:
     def version(self) -> Mapping[str, str]:
         """See `versions`."""
         return versions(self.name, *PACKAGES)
+
+    def start(self) -> None:
+        """Import it, before a fit's clock runs."""
+        load(self.name, "statsmodels.regression.linear_model")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """Any model has a fixed part."""
