@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from bridge.engines.deviance import Point, point, reach, values
+from bridge.engines.deviance import Point, point, values
 from bridge.engines.products import Products, Term
 from bridge.model import Matrix, Vector
 
@@ -225,13 +225,12 @@ def starts(prepared: Products, many: bool) -> Iterator[Vector]:
     terms = prepared.terms
     identity = np.concatenate([(t.tril[0] == t.tril[1]).astype(float) for t in terms])
     line = (LINE[COARSE] if prepared.heavy else LINE)[:, None] * identity
-    value = values(prepared, line)
-    padded = np.concatenate([[np.inf], value, [np.inf]])
-    low = np.flatnonzero((value <= padded[:-2]) & (value < padded[2:]))
-    moments = reach(prepared, prepared.start)
-    if moments <= value.min():
+    *value, moments = values(prepared, np.vstack([line, prepared.start]))
+    padded = np.array([np.inf, *value, np.inf])
+    low = np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] < padded[2:]))
+    if moments <= min(value):
         yield prepared.start
-    if len(low) > 1 or not moments <= value.min():
+    if len(low) > 1 or not moments <= min(value):
         yield from line[low]
     if many:
         shapes = product((0.1, 1.0, 10.0), repeat=len(terms)) if len(terms) < 4 else ()
