@@ -225,3 +225,13 @@ def test_the_page_s_figures_are_of_these_cases() -> None:
         file = page.PAGE.parent / "figures" / f"{name}-{picture}.svg"
         drawn = draws(explain(name))[picture]
         assert re.findall(r">([^<>]+)</text>", file.read_text()) == re.findall(r">([^<>]+)</text>", drawn)
+
+
+def test_the_readme_s_shares_are_the_case_s() -> None:
+    """The README would quote weights that no case gives."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = explain("small-clusters-icc30").table
+    for rows in (5, 200):
+        row = table.loc[table["rows"] == rows].iloc[0]
+        for share in (row.share_lm, row.share_mixed):
+            assert f"{100 * share:.2f}".lstrip("0") + " %" in readme

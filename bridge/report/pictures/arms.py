@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST = 3000
 """Points that are drawn."""
+MOST_CLUSTERS = 120
+"""With more, the bars of an arm could not be told apart, and there is no picture."""
 DODGE = 0.38
 """Half the width that the clusters of an arm are spread over; arms are 1 apart."""
 FITS = ("lm", "mixed model")
@@ -49,9 +51,9 @@ class Stage:
 
 
 def stage(found: Explanation) -> Stage | None:
-    """None unless the coefficient has two values, the same in all rows of a cluster."""
+    """None unless the coefficient has two values, the same in all rows of a cluster, and clusters are few."""
     p, levels = found.pooling, found.pooling.clusters
-    if levels is None:
+    if levels is None or len(levels.rows) > MOST_CLUSTERS:
         return None
     index = p.grouping(levels).index
     x = p.model.X[:, found.k]
@@ -131,8 +133,9 @@ def points(found: Explanation) -> Any:
     before = _panel(found, at, p.model.y, at.raw, y, GREY, p.beta_lm, "before pooling")
     name = "after: lm on these points (thin) lies on lm on the raw ones (wide)"
     after = _panel(found, at, moved, at.pooled, y, RED, again, name)
-    off = float(np.max(np.abs(again - p.beta_lm)))
-    under = f"The two lm fits differ by {off:.0e}: rounding. Black: cluster means"
+    off = float(np.max(np.abs(again - p.beta_lm) / p.std_error))
+    how = "by less than 1e-9" if off < 1e-9 else f"by {off:.0e}"  # rounding, which differs between machines
+    under = f"The two lm fits differ {how} standard errors. Black: cluster means"
     if p.model.n > MOST:
         under += f"; {MOST} of {p.model.n} points are drawn"
     head = "Pooling moves the points, not lm's line: lm counts rows, pooled or not"

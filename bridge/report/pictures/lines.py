@@ -38,7 +38,6 @@ def lines(found: Explanation) -> Any:
         return None
     g, y = p.grouping(levels), centred_response(p.model)
     t = g.Z[:, 1]
-    ends = np.array([t.min(), t.max()])
     kinds = {
         "own rows only": levels.none,
         "partially pooled": levels.partial,
@@ -48,7 +47,10 @@ def lines(found: Explanation) -> Any:
     labels = names(levels, order)
     drawn: list[dict[str, Any]] = []
     for label, j in zip(labels, order, strict=True):
-        own = np.flatnonzero(g.index == j)[:MOST_ROWS]
+        own = np.flatnonzero(g.index == j)
+        ends = np.array([t[own].min(), t[own].max()])
+        ends = ends if ends[0] < ends[1] else np.array([t.min(), t.max()])
+        own = own[:MOST_ROWS]
         drawn += [{"level": label, "t": float(t[i]), "y": float(y[i])} for i in own]
         for kind, estimate in kinds.items():
             if np.all(np.isfinite(estimate[j])):

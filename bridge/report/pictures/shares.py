@@ -9,11 +9,13 @@ import numpy as np
 from bridge.levels import Levels
 from bridge.model import Vector
 from bridge.report import text
-from bridge.report.pictures.ink import BLUE, DASHED, DOTTED, GREY, RED, SOLID, TOP, data, title
+from bridge.report.pictures.ink import BLUE, DASHED, DOTTED, GREY, RED, SOLID, TOP, data, spread, title
 
 if TYPE_CHECKING:
     from bridge.explanation import Explanation
 
+MOST = 500
+"""Levels that are drawn."""
 KINDS = ("lm", "mixed model", "unweighted")
 
 
@@ -25,20 +27,23 @@ def shares(found: Explanation) -> Any:
     if levels.rows.min() == levels.rows.max():
         return None
     simple, n = p.closed, levels.rows.astype(float)
+    ends = [float(max(1.0, n.min() / 2)), float(n.max() * 1.5)]
     kinds = KINDS if simple else KINDS[:2]
     curves: list[dict[str, Any]] = []
     dots: list[dict[str, Any]] = []
     if simple:
-        size = np.geomspace(max(1.0, levels.rows.min() / 2), levels.rows.max() * 1.5, 80)
+        sizes = np.unique(n)
+        size = np.geomspace(ends[0], ends[1], 80)
         for name in kinds:
             curves += _records(name, size, _share(found, levels, name, size))
-            dots += _records(name, n, _share(found, levels, name, n))
+            dots = _records(name, sizes, _share(found, levels, name, sizes)) + dots  # the first on top
         under = "Share of the sum of all weights: n in lm, 1/(tau² + sigma²/n) in the mixed model, 1"
     else:
+        shown = spread(levels.rows, MOST)
         for name, weights in zip(kinds, (levels.lm, levels.mixed), strict=True):
-            dots += _records(name, n, weights.share[:, found.k])
+            dots += _records(name, n[shown], weights.share[shown, found.k])
         under = f"Share of the absolute row weights in {found.coefficient}; a sign a level"
-    scale = alt.Scale(type="log", nice=False)
+    scale = alt.Scale(type="log", nice=False, domain=ends)
     x = alt.X("rows:Q", title=f"rows per {text.clean(levels.group)}", scale=scale)
     y = alt.Y("share:Q", title="share of the weight", axis=alt.Axis(format=".0%"))
     ink = alt.Scale(domain=list(kinds), range=[BLUE, RED, GREY][: len(kinds)])
