@@ -53,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse unknown engines at once; add the bundled cases to what is collected, if they are asked for."""
     config.addinivalue_line("markers", f"{MARK}: a bundled case through an engine of --lmm-conformance")
+    config.addinivalue_line("markers", "slow: also a case with this tag; -m 'not slow' leaves it out")
     conforming = _names(config, "lmm_conformance")
     named = [*_names(config, "lmm_engines"), *_names(config, "lmm_require"), *conforming]
     if not named:
@@ -141,6 +142,8 @@ class CaseFile(pytest.File):
                     item: pytest.Item = kind.from_parent(
                         self, name=name, case=case, method=method, engine=engine, profile=profile
                     )
+                    if "slow" in case.spec.tags:
+                        item.add_marker("slow")
                     yield item
 
 

@@ -38,6 +38,13 @@ def test_an_item_per_method_engine_and_profile(case: Case, tmp_path: Path) -> No
     assert done.returncode == 0
 
 
+def test_a_slow_case_can_be_left_out(case: Case, tmp_path: Path) -> None:
+    """Ten thousand groups would be fitted all the same, or --strict-markers would refuse the tag."""
+    case.save(tags=["slow"])
+    done = pytest_in(tmp_path, "--strict-markers", "-m", "not slow", "--lmm-engines", ENGINES)
+    assert "2 deselected" in done.stdout, done.stdout
+
+
 def test_a_known_difference_that_is_gone_fails(case: Case, tmp_path: Path) -> None:
     """A known difference would stay in the file for ever."""
     add_known(case, "numpy")
