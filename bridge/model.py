@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +14,8 @@ from bridge.coding import Design, Key, design, evaluate
 from bridge.errors import DataError, ModelError
 from bridge.formula import Bar, Formula, Part, parse
 from bridge.grammar import Expr, Name, deparse
-from bridge.variable import Factor, Numeric, Variable, as_factor, read
+from bridge.source import Columns, Source
+from bridge.variable import Factor, Numeric, Variable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,9 +186,9 @@ def build(
         One level in a factor, a random effect twice, names that collide.
     """
     parsed = parse(formula) if isinstance(formula, str) else formula
-    source = _Source(frame, name)
+    source = Source(frame, name)
     parts = [parsed.fixed, *(bar.part for bar in parsed.random)]
-    given = _Columns(
+    given = Columns(
         source.response(parsed.response),
         {v: evaluate(v, source.column, name) for part in parts for v in part.variables},
         {f: source.grouping(f) for bar in parsed.random for f in bar.factors},
@@ -230,80 +230,6 @@ def build(
     )
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Columns:
-    """The response, variables of all parts, grouping factors, weights and offset, over the same rows."""
-
-    y: Numeric
-    variables: dict[Expr, Variable]
-    groups: dict[Name, Factor]
-    known: dict[str, Numeric]
-
-    def missing(self) -> NDArray[np.bool_]:
-        columns = (self.y, *self.variables.values(), *self.groups.values(), *self.known.values())
-        return np.asarray(np.logical_or.reduce([c.missing() for c in columns]))
-
-    def take(self, rows: NDArray[np.bool_]) -> _Columns:
-        return _Columns(
-            self.y.take(rows),
-            {k: v.take(rows) for k, v in self.variables.items()},
-            {k: v.take(rows) for k, v in self.groups.items()},
-            {k: v.take(rows) for k, v in self.known.items()},
-        )
-
-
-class _Source:
-    """The user's data frame, each column read once."""
-
-    def __init__(self, frame: pd.DataFrame, name: str) -> None:
-        self.frame, self.name = frame, name
-        self.seen: dict[str, Variable] = {}
-        if frame.columns.has_duplicates:
-            twice = frame.columns[frame.columns.duplicated()][0]
-            raise DataError(f'{name}: column "{twice}" is there twice; rename one')
-        if not len(frame):
-            raise DataError(f"{name}: there are no rows")
-
-    def column(self, name: str) -> Variable:
-        if name not in self.seen:
-            if name not in self.frame.columns:
-                raise DataError(f'{self.name}: no column "{name}"; {self.advice(name)}')
-            self.seen[name] = read(self.frame[name], name, f'{self.name}: column "{name}"')
-        return self.seen[name]
-
-    def advice(self, name: str) -> str:
-        names = [str(c) for c in self.frame.columns]
-        close = get_close_matches(name, names, n=3, cutoff=0.5)
-        close = close or [c for c in names if c.lower() == name.lower()]
-        if close:
-            return "did you mean " + " or ".join(f'"{c}"' for c in close) + "?"
-        return f"there are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-
-    def response(self, tree: Expr) -> Numeric:
-        variable = evaluate(tree, self.column, self.name)
-        if isinstance(variable, Factor):
-            kind = "logical" if variable.logical else "text or categorical"
-            raise DataError(f"{self.name}: the response {variable.label} is {kind}; it must be numeric")
-        return variable
-
-    def known(self, role: str, name: str) -> Numeric:
-        """The column of weights or of the offset: what comes with each row and is not estimated."""
-        variable, where = self.column(name), f'{self.name}: column "{name}"'
-        if isinstance(variable, Factor):
-            kind = "logical" if variable.logical else "text or categorical"
-            raise DataError(f"{where} is {kind}; as {role} it must be numeric")
-        low = variable.values[:, 0] <= 0
-        if role == "weights" and low.any():
-            row = int(np.argmax(low))
-            value = f"{variable.values[row, 0]:g} in row {row + 1}"
-            raise DataError(f"{where} is {value}; weights must be above 0: mend it or leave the row out")
-        return variable
-
-    def grouping(self, factor: Name) -> Factor:
-        where = f'{self.name}: column "{factor.text}"'
-        return as_factor(self.column(factor.text), factor.text, where)
-
-
 def _check_levels(variable: Variable, name: str) -> None:
     if isinstance(variable, Factor) and len(variable.levels) < 2:
         raise ModelError(
@@ -328,7 +254,7 @@ def _check_distinct(random: Iterable[RandomTerm]) -> None:
             seen.add(key)
 
 
-def _random(bar: Bar, z: Design, kept: _Columns, name: str) -> RandomTerm:
+def _random(bar: Bar, z: Design, kept: Columns, name: str) -> RandomTerm:
     _check_names(z.names, f"coefficients of the random term by {bar.group}", name)
     factors = [kept.groups[f] for f in bar.factors]
     index, levels = factors[0].codes, [(label,) for label in factors[0].levels]
@@ -351,7 +277,7 @@ class _Speller:
     `kept` has the rows that are used, `shown` those that engines get, `gone` which of them differ.
     """
 
-    def __init__(self, kept: _Columns, shown: _Columns, gone: NDArray[np.bool_]) -> None:
+    def __init__(self, kept: Columns, shown: Columns, gone: NDArray[np.bool_]) -> None:
         self.shown, self.gone = shown, gone
         self.columns: list[Vector | Factor] = [shown.y.values[:, 0]]
         self.aliases: dict[Expr, list[Name]] = {}

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _OPTIMUM = (
     "grammar.py",
     "formula.py",
+    "variable.py",
     "coding.py",
+    "source.py",
     "model.py",
     "structure.py",
     "criterion.py",
