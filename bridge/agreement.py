@@ -62,7 +62,10 @@ class Agreement:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """One row per fit. `gap` is on the deviance scale, `seconds` the engine's own wall time."""
+        """One row per fit. `gap` is on the deviance scale, `seconds` the engine's own wall time.
+
+        `recorded` is the software of a recorded fit, empty for one made here.
+        """
         import pandas as pd
 
         records = [
@@ -81,6 +84,7 @@ class Agreement:
                 "loglik": j.fit.loglik,
                 "seconds": j.fit.seconds,
                 "versions": ", ".join(f"{name} {v}" for name, v in sorted(j.fit.versions.items())),
+                "recorded": j.fit.recorded.software if j.fit.recorded else "",
                 "worst": _worst(j),
             }
             for j in self.judgements
@@ -99,9 +103,22 @@ class Agreement:
         return {j.fit.engine: j.reason for j in self.judgements if j.verdict is gone}
 
     @property
+    def recorded(self) -> dict[str, str]:
+        """Engines that were not available but spoken for by recorded fits, and of what software."""
+        found: dict[str, dict[str, None]] = {}
+        for j in self.judgements:
+            if j.fit.recorded is not None:
+                found.setdefault(j.fit.engine, {})[j.fit.recorded.software] = None
+        return {name: " or ".join(those) for name, those in found.items()}
+
+    @property
     def exit_code(self) -> int:
-        """0 as expected; 1 an unexpected disagreement, or a required engine missing."""
-        return int(bool(self.unexpected) or any(name in self.missing for name in self.required))
+        """0 as expected; 1 an unexpected disagreement, or a required engine missing, recorded or not."""
+        return int(bool(self.unexpected or self._needed))
+
+    @property
+    def _needed(self) -> list[str]:
+        return [name for name in self.required if name in self.missing or name in self.recorded]
 
     @property
     def sentence(self) -> str:
@@ -121,10 +138,12 @@ class Agreement:
             start = f"All {len(fits)} fits as expected ({passes} right{rest})."
         silent = sum(j.silent for j in fits)
         said = f" {silent} wrong without a warning." if silent else ""
-        needed = [name for name in self.required if name in self.missing]
+        needed = [f"{e} (a recorded fit is no engine)" if e in self.recorded else e for e in self._needed]
         absent = f" Required but not available: {', '.join(needed)}." if needed else ""
         other = [name for name in self.missing if name not in self.required]
-        return start + said + absent + (f" Not available: {', '.join(other)}." if other else "")
+        absent += f" Not available: {', '.join(other)}." if other else ""
+        kept = "; ".join(f"{name} (recorded, {those})" for name, those in self.recorded.items())
+        return start + said + absent + (f" Not fitted here: {kept}." if kept else "")
 
     def explain(
         self, case: str | None = None, *, coef: str | None = None, engine: str | None = None

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from bridge import engines as declared
+from bridge import recording
 from bridge.agreement import Agreement, refuse
 from bridge.errors import BridgeError, DataError, FormulaError, UnavailableError
 from bridge.fit import Fit, Method, Profile
 from bridge.record import Place, Records
-from bridge.run import LIMIT, Executor, LocalWorkers, Progress, Task, execute, limited
+from bridge.run import LIMIT, Executor, Instead, LocalWorkers, Progress, Task, execute, limited
 from bridge.store import Key, Store
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Entry:
         What messages call the data: a file or a folder; else its name.
     weights, offset : str
         Their columns; empty for none.
+    recorded : Path or None
+        The case's recorded.parquet, there or not; None: no case, any that is like it will do.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Entry:
     where: str = ""
     weights: str = ""
     offset: str = ""
+    recorded: Path | None = None
 
     @classmethod
     def of_case(cls, case: Case, limit: float | None = None) -> Entry:
@@ -103,6 +107,7 @@ class Entry:
             where=str(case.folder),
             weights=spec.weights,
             offset=spec.offset,
+            recorded=case.folder / recording.FILE,
             certified=path if (path := case.folder / "certified.parquet").is_file() else None,
         )
 
@@ -215,6 +220,7 @@ class Referee:
         methods: Sequence[Method] | None = None,
         profiles: Sequence[Profile] = ("default",),
         required: Sequence[str] = (),
+        recorded: bool = True,
         watch: Watch | None = None,
     ) -> Agreement:
         """Fit what the store does not have, and judge all.
@@ -225,6 +231,8 @@ class Referee:
             All that are declared if not given.
         methods : sequence of {"REML", "ML"}, optional
             Those of each case if not given, else their overlap.
+        recorded : bool
+            Whether recorded fits stand in for engines that are not here.
 
         Raises
         ------
@@ -261,10 +269,14 @@ class Referee:
                     watch(done, total, judgement)
             return found
 
+        def instead(task: Task, why: str) -> Fit:
+            return recording.stand_in(task, why, groups[home[task]][0].recorded)
+
         # Judged in a thread of their own, so that workers never wait for a verdict.
         bench = ThreadPoolExecutor(1)
         try:
-            self._execute([task for these in tasks.values() for task in these], finished)
+            every = [task for these in tasks.values() for task in these]
+            self._execute(every, finished, instead if recorded else None)
             judged = [pending[where].result() for where in groups]
         finally:
             bench.shutdown(cancel_futures=True)
@@ -303,9 +315,11 @@ class Referee:
         given = entry.certificates.get(method) if pooling == "partial" else None
         return self.records.reference(model, method, entry.place(method, pooling), given)
 
-    def _execute(self, tasks: Sequence[Task], finished: Progress) -> list[tuple[Task, Fit]]:
+    def _execute(
+        self, tasks: Sequence[Task], finished: Progress, instead: Instead | None = None
+    ) -> list[tuple[Task, Fit]]:
         store = Unread(self.store.folder) if self.store is not None and self.fresh else self.store
-        return execute(tasks, store, self.executor, finished)
+        return execute(tasks, store, self.executor, finished, instead)
 
     def _task(self, entry: Entry, method: Method, engine: str, profile: Profile) -> Task:
         data = entry.path if entry.path is not None else entry.frame

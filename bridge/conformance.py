@@ -212,6 +212,6 @@ def scores(agreement: Agreement, engines: Iterable[str] | None = None) -> list[S
 
 
 def _seconds(judgement: Judgement) -> float | None:
-    """Of a fit that gave numbers; 0 and NaN are no time."""
+    """Of a fit that gave numbers here; 0 and NaN are no time, and another machine's is not comparable."""
     fit = judgement.fit
-    return fit.seconds if fit.status == "ok" and fit.seconds > 0 else None
+    return fit.seconds if fit.status == "ok" and fit.seconds > 0 and fit.recorded is None else None

@@ -108,8 +108,9 @@ def failure(judgement: Judgement, peers: Sequence[Judgement], path: Path | None 
     `path` is the case.toml in which a known difference could be recorded; none: it is no excuse.
     """
     silent = ", with no warning" if judgement.silent else ""
+    kept = f" ({judgement.fit.recorded})" if judgement.fit.recorded else ""
     lines = [
-        f"{judgement.name}: {judgement.verdict}{silent}",
+        f"{judgement.name}: {judgement.verdict}{silent}{kept}",
         f"  {text.clean(judgement.surprise if judgement.known and path else judgement.reason)}",
     ]
     rows = judgement.failing

@@ -52,6 +52,28 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a Fit is from that was not made on this machine.
+
+    Attributes
+    ----------
+    software : str
+        ``R 4.5.0, lme4 1.1-37``.
+    platform, date : str
+    why : str
+        Why it could not be made here.
+    """
+
+    software: str
+    platform: str
+    date: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"recorded, {self.software}"
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """What one engine said of one model by one method under one profile.
 
@@ -79,6 +101,8 @@ class Fit:
         Software name to version.
     limit : float
         Time limit in seconds under which it ran.
+    recorded : Origin or None
+        Of a recorded fit (`bridge.recording`); None: made on this machine. Not stored.
     """
 
     engine: str
@@ -95,6 +119,7 @@ class Fit:
     seconds: float = math.nan
     versions: Mapping[str, str] = field(default_factory=dict)
     limit: float = math.nan
+    recorded: Origin | None = None
 
     def select(self, effect: Effect) -> tuple[Row, ...]:
         """Rows of one kind of effect."""

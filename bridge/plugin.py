@@ -21,6 +21,7 @@ COURT: pytest.StashKey[Court] = pytest.StashKey()
 ONLY_CONFORMANCE: pytest.StashKey[Path] = pytest.StashKey()
 """Folder of the bundled cases, if nobody but --lmm-conformance asked for it."""
 KNOWN = "lmm_known"
+RECORDED = "lmm_recorded"
 MARK = "lmm_conformance"
 
 
@@ -102,11 +103,26 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """A known difference passes, and says so with ``-v``."""
-    known = dict(getattr(report, "user_properties", ())).get(KNOWN)
-    if known and report.when == "call" and report.passed:
-        return "passed", "k", (f"KNOWN {known}", {"yellow": True})
-    return None
+    """A known difference and a recorded fit pass, and say so with ``-v``."""
+    said = dict(getattr(report, "user_properties", ()))
+    known, recorded = said.get(KNOWN), said.get(RECORDED)
+    if not (known or recorded) or report.when != "call" or not report.passed:
+        return None
+    words = [f"KNOWN {known}"] if known else ["PASSED"]
+    words += [f"(recorded, {recorded})"] if recorded else []
+    return "passed", "k" if known else "r", (" ".join(words), {"yellow": True})
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was not fitted here, in one line: dots and counts would not say so."""
+    found: dict[str, int] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        recorded = dict(getattr(report, "user_properties", ())).get(RECORDED)
+        if recorded and report.when == "call":
+            found[recorded] = found.get(recorded, 0) + 1
+    if found:
+        said = ", ".join(f"{count} of {software}" for software, count in found.items())
+        terminalreporter.write_line(f"lmmbridge: recorded fits, not made here: {said}", yellow=True)
 
 
 class CaseFile(pytest.File):
@@ -178,8 +194,16 @@ class CaseItem(pytest.Item):
         from bridge.court import failure
         from bridge.verdict import Verdict
 
-        if mine.verdict is Verdict.UNAVAILABLE and self.engine in _names(self.config, "lmm_require"):
+        required = self.engine in _names(self.config, "lmm_require")
+        if mine.verdict is Verdict.UNAVAILABLE and required:
             raise Disagreement(f"{mine.name}: required, but not available: {mine.reason}")
+        if mine.fit.recorded is not None:
+            self.user_properties.append((RECORDED, mine.fit.recorded.software))
+            if required:
+                raise Disagreement(
+                    f"{mine.name}: required, but not available: {mine.fit.recorded.why}; "
+                    f"its fit is {mine.fit.recorded}, which is no engine"
+                )
         if mine.verdict.neutral:
             pytest.skip(mine.reason)
         if not mine.expected:
@@ -222,6 +246,8 @@ class ConformanceItem(CaseItem):
         from bridge.court import failure
 
         found = outcome(mine)
+        if mine.fit.recorded is not None:
+            raise Disagreement(f"{mine.name}: not available: {mine.fit.recorded.why}")
         if found is Outcome.UNSUPPORTED:
             pytest.skip(mine.reason)
         if found is Outcome.UNAVAILABLE:

@@ -89,6 +89,9 @@ class Executor(Protocol):
 Progress = Callable[[int, int, Task, Fit], None]
 """Called after each fit with: fits done, fits in all, the task, its Fit."""
 
+Instead = Callable[[Task, str], Fit]
+"""Called with a task and why its engine is not here; gives the Fit to have instead."""
+
 Group = tuple[str, str]
 """Interpreter and language: R and Python engines never share a process."""
 
@@ -171,6 +174,7 @@ def execute(
     store: Store | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    instead: Instead | None = None,
 ) -> list[tuple[Task, Fit]]:
     """Fits of all tasks, in their order; only those are made that the store does not have.
 
@@ -183,6 +187,8 @@ def execute(
         `LocalWorkers` of its own if not given.
     progress : callable, optional
         See `Progress`.
+    instead : callable, optional
+        See `Instead`; an ``unavailable`` Fit if not given. It is not kept.
 
     Raises
     ------
@@ -195,12 +201,13 @@ def execute(
     """
     if executor is None:
         with LocalWorkers() as workers:
-            return execute(tasks, store, workers, progress)
+            return execute(tasks, store, workers, progress, instead)
     tasks = list(tasks)
     total = len(set(tasks))
     done: dict[Task, Fit] = {}
     wanted: dict[Key, list[Task]] = {}
     versions = cache(_versions)
+    instead = instead or _unavailable
 
     def finish(task: Task, fit: Fit) -> None:
         done[task] = fit.having(engine=task.engine)
@@ -210,7 +217,7 @@ def execute(
     for task in dict.fromkeys(tasks):
         known = versions(task.engine)
         if isinstance(known, str):
-            finish(task, Fit(task.engine, task.method, task.profile, "unavailable", reason=known))
+            finish(task, instead(task, known))
             continue
         name = key(task, known)
         if store is not None and (fit := store.get(name, task.limit)) is not None:
@@ -227,7 +234,7 @@ def execute(
             if store is not None:
                 store.put(names[task], fit)
             for same in wanted[names[task]]:
-                finish(same, fit)
+                finish(same, instead(same, fit.reason) if fit.status == "unavailable" else fit)
     return [(task, done[task]) for task in tasks]
 
 
@@ -245,6 +252,10 @@ def key(task: Task, versions: Mapping[str, str]) -> Key:
         versions=json.dumps(dict(versions), sort_keys=True),
         source=source(engines.get(task.engine)),
     )
+
+
+def _unavailable(task: Task, why: str) -> Fit:
+    return Fit(task.engine, task.method, task.profile, "unavailable", reason=why)
 
 
 def _versions(name: str) -> dict[str, str] | str:

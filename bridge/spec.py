@@ -85,10 +85,7 @@ class KnownDifference(_Part):
 
     def applies(self, versions: Mapping[str, str]) -> bool:
         """Whether it is about software of these versions; what is not in `versions` does not satisfy it."""
-        return all(
-            name in versions and _holds(_version(versions[name]), relation, bound)
-            for name, relation, bound in _conditions(self.versions)
-        )
+        return satisfied(self.versions, versions)
 
 
 class DataFile(_Part):
@@ -168,6 +165,14 @@ class Spec(_Part):
         return self
 
 
+def satisfied(conditions: str, versions: Mapping[str, str]) -> bool:
+    """Whether versions meet ``lme4 < 1.1-35, R >= 4.2``; ValueError if that is not of this form."""
+    return all(
+        name in versions and _holds(version(versions[name]), relation, bound)
+        for name, relation, bound in _conditions(conditions)
+    )
+
+
 def _among(value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{value!r} is not one of {', '.join(known)}")
@@ -180,11 +185,11 @@ def _conditions(text: str) -> list[tuple[str, str, Version]]:
         match = _RANGE.fullmatch(part)
         if match is None:
             raise ValueError(f"{part.strip()!r} is not like 'lme4 < 1.1-35'")
-        found.append((match[1], match[2], _version(match[3])))
+        found.append((match[1], match[2], version(match[3])))
     return found
 
 
-def _version(text: str) -> Version:
+def version(text: str) -> Version:
     """R's ``1.1-35`` as 1.1.35; what follows a blank (``4.2.2 Patched``) is left out; ValueError."""
     try:
         return Version(text.split()[0].replace("-", "."))

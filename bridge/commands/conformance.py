@@ -67,6 +67,7 @@ def conformance(
             engines=[*engines, PACE],
             methods=common.methods(method, ("REML", "ML")),
             profiles=common.profiles(profile),
+            recorded=False,
             watch=watch,
         )
     found = scores(agreement, engines)

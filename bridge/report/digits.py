@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from bridge.report import text
 from bridge.report.grid import Grid
 from bridge.verdict import Judgement
 
@@ -72,7 +73,7 @@ def by_case(agreement: Agreement, allowed: Mapping[Where, Mapping[str, float]]) 
 
 
 def _engine(j: Judgement) -> str:
-    return j.fit.engine + ("" if j.fit.profile == "default" else f" ({j.fit.profile})")
+    return text.engine(j) + ("" if j.fit.profile == "default" else f" ({j.fit.profile})")
 
 
 def correct(j: Judgement, kind: str) -> Iterable[float]:

@@ -113,7 +113,7 @@ def _row(score: Score, kinds: Sequence[Outcome], sizes: Mapping[str, int | None]
     time, pace, size = score.milliseconds, score.pace, sizes.get(score.engine)
     digits = score.digits
     return (
-        score.engine,
+        text.engine(score.judgements[0]),
         f"{100 * score.share:.0f} %" if score.ranked else "–",
         *(str(score.counts[kind]) for kind in kinds),
         f"{min(digits):.1f}" if digits else "",

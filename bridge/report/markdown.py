@@ -159,6 +159,9 @@ def junit(agreement: Agreement) -> bytes:
         attributes = {"classname": text.clean(j.case), "name": text.clean(j.name)}
         seconds = {"time": f"{j.fit.seconds:.3f}"} if j.fit.seconds > 0 else {}
         item = ElementTree.SubElement(suite, "testcase", attributes | seconds)
+        if j.fit.recorded is not None:
+            kept = ElementTree.SubElement(item, "properties")
+            ElementTree.SubElement(kept, "property", name="recorded", value=text.clean(j.fit.recorded.software))
         if not j.expected:
             failure = ElementTree.SubElement(item, "failure", message=text.clean(j.surprise or j.reason))
             failure.text = "\n".join(text.explain(row) for row in j.failing)

@@ -22,13 +22,16 @@ def provenance(agreement: Agreement, seconds: float) -> Grid:
     """Versions, BLAS, platform, date, command line, tolerances, and how long it took."""
     versions: dict[str, dict[str, None]] = {}
     for judgement in agreement.judgements:
-        for name, version in judgement.fit.versions.items():
-            versions.setdefault(name, {})[version] = None
-    engine = sum(j.fit.seconds for j in agreement.judgements if j.fit.seconds > 0)
+        fit = judgement.fit
+        for name, version in fit.versions.items():
+            versions.setdefault(name, {})[f"{version} (recorded)" if fit.recorded else version] = None
+    mine = [j.fit for j in agreement.judgements if j.fit.recorded is None]
+    engine = sum(fit.seconds for fit in mine if fit.seconds > 0)
     tolerances = hashlib.sha256(files("bridge").joinpath("tolerance.toml").read_bytes()).hexdigest()
     facts = {
         "lmmbridge": bridge.__version__,
         **{name: ", ".join(found) for name, found in sorted(versions.items()) if name != "lmmbridge"},
+        **recorded(agreement),
         "NumPy's BLAS": blas(),
         "threads per worker": "1",
         "platform": f"{platform.platform()}, {os.cpu_count()} CPUs",
@@ -39,6 +42,13 @@ def provenance(agreement: Agreement, seconds: float) -> Grid:
         "engines' own time": f"{engine:.1f} s (when each fit was made; stored fits are not made again)",
     }
     return Grid(("", ""), tuple(facts.items()))
+
+
+def recorded(agreement: Agreement) -> dict[str, str]:
+    """Where and when the recorded fits were made, if there are any."""
+    kept = [j.fit.recorded for j in agreement.judgements if j.fit.recorded is not None]
+    places = dict.fromkeys(f"{origin.software} on {origin.platform}, {origin.date}" for origin in kept)
+    return {"recorded fits": "; ".join(places)} if kept else {}
 
 
 def blas() -> str:

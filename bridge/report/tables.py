@@ -58,7 +58,7 @@ def quantities(judgements: Sequence[Judgement]) -> Grid | None:
         lines.append((f"BLUPs {group} {term}: largest difference", "", *map(_difference, worst)))
     gaps = [next((r for r in j.rows if r.quantity == "gap"), None) for j in fits]
     lines.append(("gap in deviance", "", *map(_difference, gaps)))
-    heads = [j.fit.engine + ("" if partial(j) or not partial(mixed) else " (no groups)") for j in fits]
+    heads = [text.engine(j) + ("" if partial(j) or not partial(mixed) else " (no groups)") for j in fits]
     return Grid(("", "right", *heads), tuple(lines), numeric=True)
 
 
@@ -67,9 +67,9 @@ def verdicts(judgements: Sequence[Judgement]) -> Grid:
     rows = []
     for j in judgements:
         known = f" (known: {j.known.reason})" if j.known is not None and j.expected else ""
-        rows.append(
-            (j.fit.engine, text.words(j), (j.surprise if j.known and j.surprise else j.reason) + known)
-        )
+        kept = f" ({j.fit.recorded})" if j.fit.recorded else ""
+        why = j.surprise if j.known and j.surprise else j.reason
+        rows.append((j.fit.engine, text.words(j), why + known + kept))
     return Grid(("engine", "verdict", "why"), tuple(rows))
 
 
@@ -86,7 +86,9 @@ def matrix(agreement: Agreement) -> Grid:
         )
         for (case, profile), cells in found.items()
     ]
-    return Grid(("case", *engines), tuple(rows))
+    gone = {j.fit.engine for j in agreement.judgements if j.fit.recorded}
+    heads = [f"{name} (recorded)" if name in gone else name for name in engines]
+    return Grid(("case", *heads), tuple(rows))
 
 
 def unexpected(agreement: Agreement, most: int = 4) -> list[tuple[str, str, list[str]]]:
@@ -127,7 +129,8 @@ def languages(agreement: Agreement) -> Grid | None:
         both = [(a, by_engine[theirs][key]) for key, a in by_engine[ours].items() if key in by_engine[theirs]]
         right = [(a, b) for a, b in both if {a.verdict, b.verdict} <= agree]
         cells = [_apart(right, quantity) for quantity in ("beta", "var", "BLUP")]
-        rows.append((f"{ours} and {theirs}", f"{len(right)} of {len(both)}", *cells))
+        far = " (recorded)" if any(b.fit.recorded for _, b in both) else ""
+        rows.append((f"{ours} and {theirs}{far}", f"{len(right)} of {len(both)}", *cells))
     head = ("engines", "fits both agree", "fixed effects / SE", "variances / (G+F)", "BLUPs / sqrt(G+F)")
     return Grid(head, tuple(rows), numeric=True) if rows else None
 

@@ -92,6 +92,11 @@ def words(judgement: Judgement) -> str:
     return f"{symbol(judgement)} {SHORT[judgement.verdict]}{silent}"
 
 
+def engine(judgement: Judgement) -> str:
+    """An engine's name as a table's head or row has it, marked if it was not here."""
+    return judgement.fit.engine + (" (recorded)" if judgement.fit.recorded else "")
+
+
 def plural(count: int, noun: str) -> str:
     """``1 fit``, ``2 fits``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

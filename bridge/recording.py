@@ -1,0 +1,267 @@
+"""Recording: what the engines of R gave elsewhere, kept with a case for a machine that has no R.
+
+``recorded.parquet`` in a case's folder holds a record per engine, method, profile and environment:
+the Fit, what it was fitted to, on what platform and when. An environment is the versions of R, its BLAS
+and the engine's packages.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.errors import BridgeError, FormulaError, StoreError
+from bridge.fit import Fit, Origin, from_arrow, schema, to_arrow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bridge.run import Task
+
+FILE = "recorded.parquet"
+CHOICE = "LMMBRIDGE_RECORDED"
+"""Environment variable that chooses among environments: ``R < 4.6, lme4 == 1.1-37``."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What was fitted.
+
+    Attributes
+    ----------
+    data : str
+        Content hash.
+    formula, missing, weights, offset : str
+    """
+
+    data: str
+    formula: str
+    missing: str = "omit"
+    weights: str = ""
+    offset: str = ""
+
+    @classmethod
+    def of(cls, task: Task) -> About:
+        """What a task is to fit."""
+        return cls(task.data_hash, task.formula, task.missing, task.weights, task.offset)
+
+    def fault(self, other: About) -> str:
+        """In what another differs; empty if it is the same, the spelling of the formula apart."""
+        pairs = {name: (mine, getattr(other, name)) for name, mine in asdict(self).items()}
+        apart = [name for name, (a, b) in pairs.items() if a != b and not (name == "formula" and _same(a, b))]
+        return ", ".join(apart)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recorded Fit.
+
+    Attributes
+    ----------
+    fit : Fit
+    about : About
+    platform, date : str
+        Where and when (``2026-11-23``) it was made.
+    """
+
+    fit: Fit
+    about: About
+    platform: str
+    date: str
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What it takes the place of: an engine's fit in an environment."""
+        fit = self.fit
+        return json.dumps(dict(fit.versions), sort_keys=True), fit.engine, fit.method, fit.profile
+
+
+def read(path: Path) -> list[Recording]:
+    """All recordings of a file.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be read, or is no recording.
+    """
+    table = _table(path)
+    facts = table.drop_columns(schema().names).to_pylist()
+    return [_recording(fit, fact) for fit, fact in zip(from_arrow(table), facts, strict=True)]
+
+
+def write(path: Path, made: Sequence[Recording]) -> bool:
+    """Put recordings in a file, each in place of the older one of its environment; False if all are there.
+
+    What was recorded of other data or another model is dropped. `made` are of one case.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written to; the file is as it was.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from bridge.data import write_bytes
+
+    before = read(path) if path.exists() else []
+    found = {recording.place: recording for recording in before}
+    if all(_lasting(found.get(r.place)) == _lasting(r) for r in made):
+        return False
+    about = made[0].about
+    kept = {place: r for place, r in found.items() if not about.fault(r.about)} | {r.place: r for r in made}
+    whole = [kept[place] for place in sorted(kept)]
+    table = to_arrow(r.fit for r in whole)
+    facts = [{**asdict(r.about), "platform": r.platform, "date": r.date} for r in whole]
+    for name in facts[0]:
+        table = table.append_column(name, pa.array([fact[name] for fact in facts], pa.string()))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=19, write_page_checksum=True)
+    write_bytes(sink.getvalue(), path)
+    return True
+
+
+def stand_in(task: Task, why: str, path: Path | None) -> Fit:
+    """The recorded Fit of a task whose engine is not here; else an ``unavailable`` one, with the reason.
+
+    Parameters
+    ----------
+    task : Task
+    why : str
+        Why the engine is not here.
+    path : Path or None
+        The case's own recording; None: any case of ./cases or the bundled ones may have the same data.
+
+    Notes
+    -----
+    Of several environments the one with the newest software is taken that `CHOICE` allows.
+    """
+    missing = Fit(task.engine, task.method, task.profile, "unavailable", reason=why)
+    places = [path] if path is not None else _others(task)
+    told = ""
+    for place in places:
+        found, told = _found(place, task)
+        if found is not None:
+            origin = Origin(software(found.fit), found.platform, found.date, why)
+            return found.fit.having(recorded=origin)
+    return missing.having(reason=f"{why}; {told}") if told else missing
+
+
+def software(fit: Fit) -> str:
+    """``R 4.5.0, lme4 1.1-37``: R and what of the engines is in it."""
+    from bridge.engines.r import PACKAGES
+
+    names = ["R", *(name for name in PACKAGES if name in fit.versions)]
+    return ", ".join(f"{name} {fit.versions[name]}" for name in names if name in fit.versions)
+
+
+def _found(path: Path, task: Task) -> tuple[Recording | None, str]:
+    """A task's recording in a file, else why there is none; silent about a file or fit that never was."""
+    if not path.is_file():
+        return None, ""
+    try:
+        table = _table(path)
+    except StoreError as error:
+        return None, str(error)
+    facts = table.drop_columns(["rows"]).to_pylist()
+    asked = (task.engine, task.method, task.profile)
+    mine = [i for i, fact in enumerate(facts) if (fact["engine"], fact["method"], fact["profile"]) == asked]
+    if not mine:
+        return None, ""
+    apart = {i: _about(facts[i]).fault(About.of(task)) for i in mine}
+    same = [i for i in mine if not apart[i]]
+    if not same:
+        return None, f"{path} is not used: it is of another {apart[mine[0]]}; record it again"
+    versions = {i: json.loads(facts[i]["versions"]) for i in same}
+    allowed = [i for i in same if _allowed(versions[i])]
+    if not allowed:
+        return None, f"{path} has nothing that {CHOICE}={os.environ[CHOICE]!r} allows"
+    best = max(allowed, key=lambda i: (_newness(versions[i]), facts[i]["date"]))
+    (fit,) = from_arrow(table.slice(best, 1))
+    return _recording(fit, facts[best]), ""
+
+
+def _others(task: Task) -> list[Path]:
+    """Recordings of cases with the task's data and model, the folder ./cases first."""
+    from bridge.resources import find
+
+    roots = [Path("cases").absolute(), find("cases")]
+    files = dict.fromkeys(path for root in roots for path in sorted(root.glob(f"*/{FILE}")))
+    return [path for path in files if any(not about.fault(About.of(task)) for about in _abouts(path))]
+
+
+def _abouts(path: Path) -> set[About]:
+    try:
+        return {_about(fact) for fact in _table(path).drop_columns(schema().names).to_pylist()}
+    except StoreError:
+        return set()
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); restore it, or remove it") from None
+
+
+@cache
+def _read(path: Path, _changed: int) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [*schema().names, *About.__dataclass_fields__, "platform", "date"]
+    try:
+        return pq.read_table(path, columns=names, page_checksum_verification=True).select(names)
+    except (pa.ArrowException, KeyError) as error:
+        said = str(error).splitlines()[0]
+        raise StoreError(f"{path}: is no recording ({said}); remove it, or record it again") from None
+
+
+def _recording(fit: Fit, fact: Mapping[str, Any]) -> Recording:
+    return Recording(fit, _about(fact), fact["platform"], fact["date"])
+
+
+def _about(fact: Mapping[str, Any]) -> About:
+    return About(**{name: fact[name] for name in About.__dataclass_fields__})
+
+
+def _lasting(recording: Recording | None) -> str:
+    """All of it but when and how fast, as text: NaN equals NaN."""
+    if recording is None:
+        return ""
+    return repr(replace(recording, fit=recording.fit.having(seconds=0.0), platform="", date=""))
+
+
+@cache
+def _same(a: str, b: str) -> bool:
+    from bridge.formula import parse
+
+    try:
+        return parse(a) == parse(b)
+    except FormulaError:
+        return False
+
+
+def _allowed(versions: Mapping[str, str]) -> bool:
+    from bridge.spec import satisfied
+
+    wanted = os.environ.get(CHOICE, "")
+    try:
+        return satisfied(wanted, versions)
+    except ValueError as error:
+        raise BridgeError(f"{CHOICE}={wanted!r}: {error}") from None
+
+
+def _newness(versions: Mapping[str, str]) -> tuple[Any, ...]:
+    """Versions of R and of the engines, to be compared with others of the same engine."""
+    from bridge.engines.r import PACKAGES
+    from bridge.spec import version
+
+    return tuple(version(versions[name]) for name in ("R", *PACKAGES) if name in versions)
+
