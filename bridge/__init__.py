@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridge.agreement import compare as compare
     from bridge.case import Case as Case
+    from bridge.explanation import explain as explain
     from bridge.generate import Design as Design
     from bridge.model import build as build
 
@@ -19,9 +20,10 @@ _HOME = {
     "Design": "bridge.generate",
     "build": "bridge.model",
     "compare": "bridge.agreement",
+    "explain": "bridge.explanation",
 }
 
-__all__ = ["Case", "Design", "__version__", "build", "compare"]
+__all__ = ["Case", "Design", "__version__", "build", "compare", "explain"]
 
 
 def __getattr__(name: str) -> Any:
