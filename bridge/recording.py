@@ -232,10 +232,10 @@ def _about(fact: Mapping[str, Any]) -> About:
 
 
 def _lasting(recording: Recording | None) -> str:
-    """All of it but when and how fast, as text: NaN equals NaN."""
+    """All of it but when, how fast and its place, as text: NaN equals NaN."""
     if recording is None:
         return ""
-    return repr(replace(recording, fit=recording.fit.having(seconds=0.0), platform="", date=""))
+    return repr(replace(recording, fit=recording.fit.having(seconds=0.0, versions={}), platform="", date=""))
 
 
 @cache
@@ -264,4 +264,3 @@ def _newness(versions: Mapping[str, str]) -> tuple[Any, ...]:
     from bridge.spec import version
 
     return tuple(version(versions[name]) for name in ("R", *PACKAGES) if name in versions)
-
