@@ -18,6 +18,7 @@ from bridge.commands import (
     generate,
     league,
     listing,
+    record,
     relations,
     run,
 )
@@ -59,6 +60,7 @@ app.command()(league.league)
 app.command()(relations.relations)
 app.command()(certify.certify)
 app.command("export-reference")(export.export_reference)
+app.command()(record.record)
 app.command()(doctor.doctor)
 
 
