@@ -20,6 +20,7 @@ from bridge.commands import (
     listing,
     record,
     relations,
+    repro,
     run,
 )
 from bridge.commands.common import ready
@@ -58,6 +59,7 @@ app.command()(explain.explain)
 app.command()(conformance.conformance)
 app.command()(league.league)
 app.command()(relations.relations)
+app.command()(repro.repro)
 app.command()(certify.certify)
 app.command("export-reference")(export.export_reference)
 app.command()(record.record)

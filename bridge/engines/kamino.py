@@ -22,13 +22,13 @@ def tokens(model: Model) -> list[str] | str:
     if first != "1":
         return "kamino always fits an intercept; this model has none"
     for term in written:
-        parts = term.split(":")
-        for name in parts:
+        names = term.split(":")
+        for name in names:
             if getattr(model.data[name].dtype, "ordered", False):
                 return "kamino codes an ordered factor by treatment contrasts, lme4 by polynomials"
-        if len(parts) > 2:
+        if len(names) > 2:
             return "kamino takes interactions of two variables, and this model has one of more"
-        if not {*parts} <= {*written}:
+        if not {*names} <= {*written}:
             return "kamino takes an interaction only beside both of its main effects"
     return [first, *(term.replace(":", "*") for term in written)]
 
@@ -121,11 +121,17 @@ class Kamino:
         return attempt(blank, run)
 
 
+def parts(alias: str) -> tuple[str, ...]:
+    """A coefficient's parts: kamino may give an interaction ``v1:v2b`` back as ``v2b:v1``."""
+    return tuple(sorted(alias.split(":")))
+
+
 def answer(model: Model, result: Any) -> Answer:
     """Rows by the model's names; a level that kamino does not give stays missing."""
     errors = np.sqrt(np.diag(result.beta_covariance))
+    ours = {parts(alias): name for alias, name in model.spelling.fixed_names.items()}
     found = [
-        Row("fixed", model.spelling.fixed_names.get(name, name), float(b), std_error=float(se))
+        Row("fixed", ours.get(parts(name), name), float(b), std_error=float(se))
         for name, b, se in zip(result.fixed_names, result.beta, errors, strict=True)
     ]
     if _independent(model):
