@@ -47,7 +47,7 @@ RIGHT = [
     ("kamino-lme", "y ~ x + (0 + x | g) + (1 | g)"),
     ("kamino-lme", "y ~ x + (1 | g) + (1 | h) + (1 | h:g)"),
     ("kamino-lme", "y ~ x * f + (1 + x | g) + (1 | h)"),
-    ("kamino-lme", "y ~ f + x + x:f + (1 | g) + (1 | h)"),
+    ("kamino-lme", "y ~ f:x + x + f + (1 | g) + (1 | h)"),
     ("interlace-lme", "y ~ x + (0 + x | g) + (1 | g)"),
     ("interlace-lme", "y ~ f * x + (1 | h:g)"),
     ("interlace-lme", "y ~ 0 + f + (1 | g)"),
