@@ -1,8 +1,10 @@
 """Case: what a folder says is read exactly, or refused in one line; shipped data are R's own."""
 
 import os
+import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -324,11 +326,35 @@ def test_a_wrong_reference_cannot_be_foreseen(case):
 def test_shipped_case(case):
     """A shipped case's data would not match its hash, its formula not its data, or its draw not its file."""
     model = case.model()
-    assert model.n == case.spec.data.rows
-    assert case.spec.why
-    assert case.spec.tags
+    assert model.n + model.dropped == case.spec.data.rows
     if case.spec.generate is not None:
         assert data.content_hash(case.drawn()) == case.spec.data.hash
+
+
+@pytest.mark.parametrize("case", discover(CASES), ids=lambda case: case.id)
+def test_shipped_case_says_why(case):
+    """A reader could not tell what a case is for, whose data it has, or how far off a known failure is."""
+    spec = case.spec
+    assert len(spec.why) > 30
+    assert spec.tags
+    assert re.search(rf"`{spec.family}`", (CASES.parent / "docs" / "cases.md").read_text(encoding="utf-8"))
+    assert spec.source
+    assert spec.licence
+    if spec.family == "reported":
+        assert re.search(r"https://github.com/\S+/issues/\d+$", spec.source)
+    for known in spec.known_difference:
+        assert known.size not in ("", 0)
+        assert len(known.reason) > 30
+
+
+def test_the_catalogue_is_wide():
+    """A family, or the reports that it was rebuilt from, would have been lost."""
+    cases = discover(CASES)
+    families = Counter(case.spec.family for case in cases)
+    assert len(cases) >= 60
+    assert families["reported"] >= 15
+    assert len(families) >= 20
+    assert max(len(case.id) for case in cases) <= 40
 
 
 FROM_R = {
