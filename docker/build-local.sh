@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds docker/Dockerfile and runs its tests, with no Docker engine and no image registry.
 #   docker/build-local.sh [COMMAND...]     COMMAND instead of the tests
-# As root; needs buildah and mmdebstrap. WORK=folder keeps the base and the layers for the next time.
+# As root; needs buildah and mmdebstrap. WORK=folder keeps the base and the layers for the next time;
+# TARGET=engines builds that target instead of core.
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
@@ -57,9 +58,19 @@ if [ -f "$bundle" ]; then
     mounts="$mounts -v $(readlink -f "$bundle"):/run/host-ca.crt:ro"
 fi
 
+target=${TARGET:-core}
+name=localhost/lmmbridge:$target
+begin=$(date +%s)
 # shellcheck disable=SC2086
-$B bud --pull-never --isolation chroot --format docker --layers $mounts -t localhost/lmmbridge -f docker/Dockerfile .
+$B bud --pull-never --isolation chroot --format docker --layers $mounts --target "$target" -t "$name" \
+    -f docker/Dockerfile .
+echo "build-local: built in $(($(date +%s) - begin)) s"
+$B images --format '{{.Name}}:{{.Tag}} {{.Size}}' "$name"
 
-c=$($B from --pull-never localhost/lmmbridge)
+c=$($B from --pull-never "$name")
+echo "build-local: MB of Debian and R's libraries, R's own packages, the Python environment, lmmbridge"
+$B run --isolation chroot --user root "$c" -- sh -c '
+    r=$(du -sm /usr/lib/R | cut -f1) && whole=$(du -sxm /usr /var /etc | cut -f1 | paste -sd+) &&
+    echo $(($whole - r)) "$r" $(du -sm /opt/venv /opt/lmmbridge | cut -f1)'
 [ $# -gt 0 ] || set -- pytest -n 2 --lmm-require lme4,lmerTest,pbkrtest,nlme,glmmTMB,lm
 $B run --isolation chroot "$c" -- "$@"
