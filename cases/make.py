@@ -258,27 +258,6 @@ def statsmodels_10239_zero_variance() -> pd.DataFrame:
 
 
 @made
-def statsmodels_4847_ten_thousand() -> pd.DataFrame:
-    """Statsmodels issue 4847, the maintainer's simulation: 10,000 groups of 5, almost no group variance."""
-    rng = default_rng(4847)
-    group = np.repeat(np.arange(10_000), 5)
-    x = rng.integers(0, 2, 50_000)
-    return pd.DataFrame({"group": group, "x": x, "y": np.round(0.5 * x + rng.normal(size=50_000), 3)})
-
-
-@made
-def statsmodels_9097_pairs() -> pd.DataFrame:
-    """Statsmodels issue 9097: 125,066 pairs, two factors and a covariate; here 20,000 groups of 1 to 3."""
-    rng = default_rng(9097)
-    unit = np.repeat(np.arange(20_000), rng.integers(1, 4, 20_000))
-    n = len(unit)
-    x = np.round(rng.normal(size=n), 1)
-    u = rng.normal(0, 0.7, 20_000)
-    y = np.round(0.3 * x + u[unit] + rng.normal(size=n), 1)
-    return pd.DataFrame({"unit": unit, "x": x, "y": y})
-
-
-@made
 def lme4_251_constant_column() -> pd.DataFrame:
     """Lme4 issue 251: a covariate that is 1 in every row."""
     rng = default_rng(251)
@@ -386,14 +365,6 @@ def two_clusters() -> pd.DataFrame:
     """Two groups, of 10 and 30."""
     group, x, y = grouped(default_rng(401), [10, 30], 0.5, 1, 1)
     return pd.DataFrame({"g": named("g", group), "x": x, "y": y})
-
-
-@made
-def ten_thousand_groups() -> pd.DataFrame:
-    """10,000 groups of 1 to 5."""
-    rng = default_rng(10_000)
-    group, x, y = grouped(rng, rng.integers(1, 6, 10_000).tolist(), 0.5, 0.7, 1)
-    return pd.DataFrame({"g": group, "x": np.round(x, 1), "y": np.round(y, 1)})
 
 
 # Variance ratios
