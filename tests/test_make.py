@@ -158,7 +158,7 @@ def test_set_up_that_failed_is_repeated(machine: Machine) -> None:
 
 def test_without_the_other_engines_the_run_goes_on(machine: Machine) -> None:
     """A Python for which one engine has no wheel could not run the others, or would try at each `make`."""
-    code, error, calls = machine.run("make", "lint", FAIL=".[engines]")
+    code, error, _ = machine.run("make", "lint", FAIL=".[engines]")
     assert code == 0
     said = [line for line in error.splitlines() if "engines" in line]
     assert len(said) == 1
