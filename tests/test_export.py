@@ -90,6 +90,8 @@ def test_read_back(exported: Path, name: str) -> None:
                 "" if level is None else level for level in truth.astype(object).where(truth.notna(), None)
             ]
             assert column["levels"] == list(truth.cat.categories)
+        elif column["kind"] == "bool":
+            assert [cell.lower() for cell in cells] == [str(value).lower() for value in truth]
         else:
             numbers = np.array([float(cell or "nan") for cell in cells])
             assert np.array_equal(numbers, truth.to_numpy(float), equal_nan=True)
