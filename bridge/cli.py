@@ -11,6 +11,7 @@ from bridge.commands import (
     certify,
     compare,
     conformance,
+    diff,
     doctor,
     engines,
     explain,
@@ -20,6 +21,7 @@ from bridge.commands import (
     listing,
     record,
     relations,
+    report,
     repro,
     run,
 )
@@ -45,6 +47,8 @@ app = typer.Typer(
 
     - `lmmbridge conformance my_package.engine:MyEngine`: an engine of your own, against the truth
 
+    - `lmmbridge report`, `lmmbridge diff RUN_A RUN_B`: the page of a run again; what changed since another
+
     - `lmmbridge doctor`: what this machine lacks, and how to get it
 
     Exit codes: 0 all as expected; 1 an unexpected disagreement, a certificate that fails, or a required
@@ -59,6 +63,8 @@ app.command()(explain.explain)
 app.command()(conformance.conformance)
 app.command()(league.league)
 app.command()(relations.relations)
+app.command()(report.report)
+app.command()(diff.diff)
 app.command()(repro.repro)
 app.command()(certify.certify)
 app.command("export-reference")(export.export_reference)

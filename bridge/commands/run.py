@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bridge.agreement import Agreement
+    from bridge.case import Case
     from bridge.catalogue import Entry, Referee, Watch
 
 
@@ -31,7 +32,10 @@ def run(
     limit: common.Limit = None,
     store: common.StoreFolder = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Folder for report.md, Parquet tables and junit.xml.")
+        Path | None,
+        typer.Option(
+            "--report", help="Folder for index.html, report.md, report.json, Parquet tables and junit.xml."
+        ),
     ] = None,
     require: common.Required = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make every fit anew, stored or not.")] = False,
@@ -53,6 +57,7 @@ def run(
     from bridge.case import find
     from bridge.catalogue import Entry, session
     from bridge.errors import CaseError
+    from bridge.report import page
     from bridge.report.terminal import console, summarise
     from bridge.store import Store
 
@@ -73,15 +78,26 @@ def run(
                 watch=watch,
             )
         if report is not None:
-            write(agreement, report, perf_counter() - begin, referee, entries)
+            write(agreement, report, perf_counter() - begin, referee, entries, found)
     out = console()
     summarise(agreement, out)
     if report is not None:
-        out.print(f"Written: {report / 'report.md'}", markup=False, soft_wrap=True)
+        out.print(
+            f"Written: {report / ('report.md' if page.lacking() else page.FILE)}",
+            markup=False,
+            soft_wrap=True,
+        )
     return 0 if exit_zero else agreement.exit_code
 
 
-def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, entries: list[Entry]) -> None:
+def write(
+    agreement: Agreement,
+    folder: Path,
+    seconds: float,
+    referee: Referee,
+    entries: list[Entry],
+    cases: Sequence[Case] = (),
+) -> None:
     """The report, with the weights of the founding question's designs."""
     from bridge.explanation import of_entry
     from bridge.report import league, markdown
@@ -99,6 +115,7 @@ def write(agreement: Agreement, folder: Path, seconds: float, referee: Referee, 
         {where: certificate.allowed for where, (_, certificate) in proofs.items() if certificate},
         {w: f"{kind}, {c.proof}" if c and c.proven else kind for w, (kind, c) in proofs.items()},
         league.measured(agreement),
+        {case.id: case.spec for case in cases},
     )
     markdown.write(agreement, folder, seconds, extras)
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from bridge.errors import StoreError
-from bridge.report import conventions, digits, explain, league, tables, text
+from bridge.report import conventions, digits, explain, league, page, tables, text
+from bridge.report.gather import gather
 from bridge.report.grid import Grid
 from bridge.report.measured import measured
 from bridge.report.provenance import provenance
+from bridge.report.results import dump
+from bridge.report.summary import summary
 
 if TYPE_CHECKING:
     from bridge.agreement import Agreement
     from bridge.explanation import Explanation
+    from bridge.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,24 @@ class Extras:
         ``certified, global``, ``refined`` or ``polished``.
     sizes : mapping of str to int or None
         Bytes of each engine's software.
+    specs : mapping of str to Spec
+        What case.toml says of a case, by its name.
+    drawn : mapping of str to sequence of str
+        Pictures of `explained`, by case.
     """
 
     explained: Sequence[Explanation] = ()
     allowed: Mapping[digits.Where, Mapping[str, float]] = field(default_factory=dict)
     references: Mapping[digits.Where, str] = field(default_factory=dict)
     sizes: Mapping[str, int | None] = field(default_factory=dict)
+    specs: Mapping[str, Spec] = field(default_factory=dict)
+    drawn: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def write(agreement: Agreement, folder: Path, seconds: float, extras: Extras) -> None:
-    """report.md, results.parquet, verdicts.parquet and junit.xml.
+    """report.md, index.html, report.json, summary.md, results.parquet, verdicts.parquet and junit.xml.
+
+    The page is left out where the libraries that draw it are not installed.
 
     Parameters
     ----------
@@ -68,16 +80,20 @@ def write(agreement: Agreement, folder: Path, seconds: float, extras: Extras) ->
             f"--report {folder}: cannot be made ({error.strerror}); name another folder"
         ) from None
     drawn = {e.name: explain.draw(e, folder, Path("figures") / e.name) for e in extras.explained}
-    write_bytes(document(agreement, seconds, extras, drawn).encode(), folder / "report.md")
+    extras = replace(extras, drawn=drawn)
+    found = gather(agreement, seconds, extras)
+    write_bytes(document(agreement, seconds, extras).encode(), folder / "report.md")
+    write_bytes(summary(found).encode(), folder / "summary.md")
+    write_bytes(dump(found).encode(), folder / "report.json")
+    if not page.lacking():
+        write_bytes(page.render(found, folder).encode(), folder / page.FILE)
     write_table(pa.Table.from_pandas(agreement.table, preserve_index=False), folder / "results.parquet")
     write_table(pa.Table.from_pandas(agreement.verdicts, preserve_index=False), folder / "verdicts.parquet")
     write_bytes(junit(agreement), folder / "junit.xml")
 
 
-def document(
-    agreement: Agreement, seconds: float, extras: Extras, drawn: Mapping[str, Sequence[str]] | None = None
-) -> str:
-    """report.md: every text from data, a case or an engine is escaped; `drawn` names pictures by case."""
+def document(agreement: Agreement, seconds: float, extras: Extras) -> str:
+    """report.md: every text from data, a case or an engine is escaped."""
     parts = ["# Who agrees", f"**{text.markdown(agreement.sentence)}**", *map(text.markdown, agreement.notes)]
     parts += [tables.matrix(agreement).markdown(), text.markdown(text.LEGEND), "## Not expected"]
     for name, reason, rows in tables.unexpected(agreement):
@@ -98,7 +114,7 @@ def document(
     parts += [_CASES, digits.by_case(agreement, extras.allowed).markdown()]
     if extras.explained:
         parts += ["## How much a cluster counts", _SHARES]
-        parts += [explain.markdown(e, (drawn or {}).get(e.name, ()), "###") for e in extras.explained]
+        parts += [explain.markdown(e, extras.drawn.get(e.name, ()), "###") for e in extras.explained]
     if extras.references:
         kinds = Counter(extras.references.values())
         said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
@@ -161,7 +177,9 @@ def junit(agreement: Agreement) -> bytes:
         item = ElementTree.SubElement(suite, "testcase", attributes | seconds)
         if j.fit.recorded is not None:
             kept = ElementTree.SubElement(item, "properties")
-            ElementTree.SubElement(kept, "property", name="recorded", value=text.clean(j.fit.recorded.software))
+            ElementTree.SubElement(
+                kept, "property", name="recorded", value=text.clean(j.fit.recorded.software)
+            )
         if not j.expected:
             failure = ElementTree.SubElement(item, "failure", message=text.clean(j.surprise or j.reason))
             failure.text = "\n".join(text.explain(row) for row in j.failing)

@@ -16,11 +16,8 @@ Key = tuple[str, str, str]
 """Owner of the tolerance (an engine, a family, anyone), profile, quantity."""
 
 
-def measured(agreement: Agreement) -> Grid:
-    """Each tolerance that was used: its value, the worst it states, the worst of this run and where.
-
-    Over the fits that AGREE; differences on the scales of docs/verdicts.md.
-    """
+def worst_here(agreement: Agreement) -> dict[Key, tuple[float, str]]:
+    """Largest difference of each tolerance that was used, over the fits that AGREE, and where."""
     worst: dict[Key, tuple[float, str]] = {}
     for j in agreement.judgements:
         if j.verdict not in (Verdict.AGREE, Verdict.AGREE_SINGULAR):
@@ -34,8 +31,16 @@ def measured(agreement: Agreement) -> Grid:
                 continue  # set by what a double can hold of these data, not by the engine
             if row.difference >= worst.get(key, (-1.0, ""))[0]:
                 worst[key] = (row.difference, j.name)
+    return worst
+
+
+def measured(agreement: Agreement) -> Grid:
+    """Each tolerance that was used: its value, the worst it states, the worst of this run and where.
+
+    Over the fits that AGREE; differences on the scales of docs/verdicts.md.
+    """
     rows = []
-    for (owner, profile, quantity), (difference, where) in sorted(worst.items()):
+    for (owner, profile, quantity), (difference, where) in sorted(worst_here(agreement).items()):
         entry = tolerance.table()[owner][profile][quantity]
         rows.append(
             (owner, profile, quantity, f"{entry.value:.0e}", f"{entry.worst:.1e}", f"{difference:.1e}", where)

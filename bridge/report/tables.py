@@ -44,8 +44,8 @@ def quantities(judgements: Sequence[Judgement]) -> Grid | None:
     if not fits:
         return None
     mixed = next((j for j in fits if partial(j)), fits[0])
-    keyed = [{_key(row): row for row in j.rows if row.quantity in SHOWN} for j in fits]
-    right = {_key(row): row.reference for row in mixed.rows}
+    keyed = [{key(row): row for row in j.rows if row.quantity in SHOWN} for j in fits]
+    right = {key(row): row.reference for row in mixed.rows}
     keys = sorted(dict.fromkeys(k for rows in keyed for k in rows), key=lambda k: SHOWN.index(k[0]))
     lines = [
         (_label(k), text.number(right.get(k, math.nan)), *(_cell(rows.get(k)) for rows in keyed))
@@ -138,21 +138,22 @@ def languages(agreement: Agreement) -> Grid | None:
 def _apart(pairs: Sequence[tuple[Judgement, Judgement]], quantity: str) -> str:
     worst = -1.0
     for a, b in pairs:
-        others = {_key(row): row for row in b.rows if row.quantity == quantity}
+        others = {key(row): row for row in b.rows if row.quantity == quantity}
         for row in a.rows:
-            if row.quantity == quantity and _key(row) in others:
-                worst = max(worst, _scaled(row, others[_key(row)]))
+            if row.quantity == quantity and key(row) in others:
+                worst = max(worst, scaled(row, others[key(row)]))
     return "" if worst < 0 else text.size(worst)
 
 
-def _scaled(a: Comparison, b: Comparison) -> float:
+def scaled(a: Comparison, b: Comparison) -> float:
     """|a - b| in the unit in which both are compared with the reference."""
     far = max(a, b, key=lambda row: row.difference)
     off = abs(far.estimate - far.reference)
     return abs(a.estimate - b.estimate) * far.difference / off if off > 0 else 0.0
 
 
-def _key(row: Comparison) -> tuple[str, str, tuple[str, ...], str]:
+def key(row: Comparison) -> tuple[str, str, tuple[str, ...], str]:
+    """Its label: what is joined by."""
     return row.quantity, row.group, row.level, row.term
 
 

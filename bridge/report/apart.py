@@ -1,0 +1,86 @@
+"""Apart: numbers of Python engines beside those of R engines, pair by pair."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge import engines
+from bridge.errors import BridgeError
+from bridge.report import text
+from bridge.report.results import Pair
+from bridge.report.tables import key, partial, scaled
+
+if TYPE_CHECKING:
+    from bridge.agreement import Agreement
+    from bridge.comparison import Comparison
+    from bridge.verdict import Judgement
+
+QUANTITIES = ("beta", "var", "BLUP")
+BLUPS = 2
+"""BLUPs of one pair of fits that are kept for each term: those furthest apart."""
+MOST = 4000
+"""Pairs that are kept."""
+R = "lme4"
+
+
+def pairs(agreement: Agreement) -> tuple[list[Pair], int]:
+    """Slopes, variances and BLUPs of each Python engine beside lme4's, or the first R engine's.
+
+    Right or wrong, default profile. Those furthest apart where there are too many; the second number says
+    how many others were left out.
+    """
+    spoken = {name: _language(name) for name in {j.fit.engine for j in agreement.judgements}}
+    fits: dict[tuple[str, str, str], Judgement] = {}
+    for j in agreement.judgements:
+        if j.fit.profile == "default" and partial(j):
+            fits[j.fit.engine, j.case, j.fit.method] = j
+    r = [name for name in dict.fromkeys(engine for engine, _, _ in fits) if spoken[name] == "R"]
+    if not r:
+        return [], 0
+    theirs = R if R in r else r[0]
+    found: list[Pair] = []
+    left = 0
+    for (engine, case, method), mine in fits.items():
+        other = fits.get((theirs, case, method))
+        if spoken[engine] == "Python" and other is not None:
+            made, fewer = _of(mine, other)
+            found += made
+            left += fewer
+    found.sort(key=lambda pair: -pair.difference if pair.difference == pair.difference else -float("inf"))
+    return found[:MOST], left + max(0, len(found) - MOST)
+
+
+def _of(mine: Judgement, other: Judgement) -> tuple[list[Pair], int]:
+    beside = {key(row): row for row in other.rows if row.quantity in QUANTITIES}
+    groups: dict[tuple[str, str, str], list[tuple[float, Comparison, Comparison]]] = {}
+    total = 0
+    for row in mine.rows:
+        if (twin := beside.get(key(row))) is not None:
+            groups.setdefault((row.quantity, row.group, row.term), []).append((scaled(row, twin), row, twin))
+            total += 1
+    kept = []
+    for (quantity, _, _), these in groups.items():
+        these.sort(key=lambda item: -item[0] if item[0] == item[0] else -float("inf"))
+        kept += these[:BLUPS] if quantity == "BLUP" else these
+    made = [
+        Pair(
+            quantity=a.quantity,
+            python=mine.fit.engine,
+            r=other.fit.engine,
+            case=mine.case,
+            method=mine.fit.method,
+            what=text.where(a),
+            a=a.estimate,
+            b=b.estimate,
+            difference=difference,
+        )
+        for difference, a, b in kept
+    ]
+    return made, total - len(made)
+
+
+def _language(name: str) -> str:
+    try:
+        return engines.get(name).language
+    except BridgeError:
+        return ""

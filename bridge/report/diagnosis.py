@@ -1,0 +1,62 @@
+"""Diagnosis: whose fault a verdict is, whether the user was told, and what to do."""
+
+from __future__ import annotations
+
+from bridge.verdict import Judgement, Verdict
+
+_CAUSE = {
+    Verdict.AGREE: ("none", "Nothing to do."),
+    Verdict.AGREE_SINGULAR: (
+        "none",
+        "Nothing to do; a variance is zero at the optimum: drop the term, or say that it is zero.",
+    ),
+    Verdict.FLAT: ("data", "The data hardly tell these numbers: report them with fewer digits."),
+    Verdict.MULTIMODAL: (
+        "optimiser",
+        "Fit from several starts and keep the highest log-likelihood, or take an engine that found it.",
+    ),
+    Verdict.WORSE_OPTIMUM: (
+        "optimiser",
+        "Do what the reason says, take the profile tight, or an engine that found the optimum.",
+    ),
+    Verdict.WRONG_COMPUTATION: (
+        "computation",
+        "Its numbers do not belong to its own variances: do not use them; take another engine.",
+    ),
+    Verdict.INCONSISTENT: (
+        "computation",
+        "The same model in other words gives another answer: do not use either unchecked.",
+    ),
+    Verdict.NOT_CONVERGED: ("optimiser", "It gives up and says so: take other settings or another engine."),
+    Verdict.UNIDENTIFIED: ("model", "No data of this design can tell these numbers: change the model."),
+    Verdict.REFUSED: ("engine", "It raises an error: the message says what it cannot do."),
+    Verdict.UNSUPPORTED: ("engine", "It cannot express this model: take another engine."),
+    Verdict.UNAVAILABLE: ("engine", "lmmbridge doctor says how to get it."),
+    Verdict.CRASHED: ("engine", "Its process died: take another engine, and report it to its authors."),
+    Verdict.TIMED_OUT: ("engine", "Give it more time (--limit), or take a faster engine."),
+    Verdict.REFERENCE_WRONG: ("referee", "A fault of lmmbridge: please report it with the data."),
+}
+
+
+def cause(judgement: Judgement) -> str:
+    """``optimiser``, ``computation``, ``data``, ``model``, ``engine``, ``referee`` or ``none``."""
+    return _CAUSE[judgement.verdict][0]
+
+
+def advice(judgement: Judgement) -> str:
+    """What to do, in a sentence."""
+    if judgement.verdict is Verdict.REFUSED and judgement.expected:
+        return "Nothing to do: the refusal is right, the data cannot tell this model's numbers."
+    return _CAUSE[judgement.verdict][1]
+
+
+def warned(claim: str, silent: bool) -> str:
+    """What the engine's user was told."""
+    if silent:
+        return "silent: it gives no word of warning"
+    return {
+        "ok": "it claims success",
+        "warned": "it warns",
+        "not converged": "it says that it has not converged",
+        "none": "it makes no claim",
+    }[claim]

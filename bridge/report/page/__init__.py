@@ -1,0 +1,229 @@
+"""The page: a run's results as one HTML file that needs nothing else, on disk or on a server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.errors import UnavailableError
+from bridge.report import diagnosis, pictures, text
+from bridge.report.grid import Grid
+from bridge.report.results import FitResult, Line, Results
+
+if TYPE_CHECKING:
+    from bridge.drift import Drift
+
+FILE = "index.html"
+KIND = {text.AGREES: "right", text.KNOWN: "known", text.FAILS: "wrong", text.NEUTRAL: "none"}
+"""Classes of a cell by its symbol."""
+
+
+def lacking() -> str:
+    """What must be installed to draw the page; empty if nothing."""
+    names = ["" if find_spec("jinja2") else "jinja2", pictures.lacking()]
+    return " and ".join(name for name in names if name)
+
+
+def require() -> None:
+    """UnavailableError unless the page can be drawn."""
+    if lacking():
+        raise UnavailableError(f"the page needs {lacking()}: pip install 'lmmbridge[report]'")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What the matrix shows of one fit."""
+
+    name: str
+    method: str
+    profile: str
+    kind: str
+    symbol: str
+    words: str
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the page shows of a `bridge.drift.Drift`."""
+
+    heading: str
+    sentence: str
+    tables: list[tuple[str, Grid]]
+
+    @classmethod
+    def of(cls, drift: Drift) -> Changes:
+        """Its tables."""
+        from bridge.report import drift as shown
+
+        return cls(shown.heading(drift), drift.sentence, list(shown.tables(drift)))
+
+
+def render(
+    results: Results, folder: Path | None = None, formal: bool = False, drift: Changes | None = None
+) -> str:
+    """The page as text.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where the pictures lie that the results name.
+    formal : bool
+        With requirements, a place for signatures and every tolerance, for a validation team.
+    drift : Changes, optional
+        What changed since another run.
+
+    Raises
+    ------
+    UnavailableError
+        The libraries that draw it are not installed.
+    """
+    require()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from bridge.report.page import charts
+
+    room = Environment(
+        loader=PackageLoader("bridge.report.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    room.filters |= {"size": text.size, "number": text.number, "one_line": text.clean}
+    script = files("bridge.report.page").joinpath("page.js").read_text(encoding="utf-8")
+    fits = {fit.key: fit for fit in results.fits}
+    methods = [m for m in ("REML", "ML") if any(f.method == m for f in results.fits)]
+    profiles = [p for p in ("default", "tight") if any(f.profile == p for f in results.fits)]
+    return room.get_template("page.html.j2").render(
+        results=results,
+        cells={
+            case.name: [
+                [
+                    _cell(fits[key])
+                    for where in product(methods, profiles)
+                    if (key := (case.name, where[0], engine.name, where[1])) in fits
+                ]
+                for engine in results.engines
+            ]
+            for case in results.cases
+        },
+        methods=methods,
+        profiles=profiles,
+        families=sorted({case.family for case in results.cases} - {""}),
+        verdicts=sorted({fit.words for fit in results.fits}),
+        unexpected=[fit for fit in results.fits if not fit.expected],
+        silent=[fit for fit in results.fits if fit.silent],
+        known=[fit for fit in results.fits if fit.known is not None],
+        told=lambda fit: diagnosis.warned(fit.claim, fit.silent),
+        spoken=spoken,
+        figures=list(charts.figures(results)),
+        against=list(charts.against_r(results)),
+        picture=lambda name: _picture(folder, name),
+        legend=text.LEGEND.split("   "),
+        formal=formal,
+        drift=drift,
+        style=files("bridge.report.page").joinpath("style.css").read_text(encoding="utf-8"),
+        script=script,
+        hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        payload=payload(results),
+    )
+
+
+def spoken(row: Line) -> str:
+    """A row beyond tolerance on one line."""
+    what = where(row)
+    numbers = f"{text.number(row.estimate, 10)}, right is {text.number(row.reference, 10)}; "
+    return (
+        f"{what}: {numbers if row.reference == row.reference else ''}"
+        f"{text.size(row.difference)} {text.clean(row.scale)}, allowed {text.size(row.tolerance)}"
+    )
+
+
+def where(row: Line) -> str:
+    """What a row is about: ``BLUP Subject 308 Days``."""
+    if row.quantity.removeprefix("self: ") in ("gap", "sigma", "logLik"):
+        return row.quantity
+    kind, _, names = row.term.partition("__")
+    quantity = kind if row.quantity == "var" and names else row.quantity
+    parts = (quantity, row.group, text.level(row.level), names or row.term)
+    return text.clean(" ".join(part for part in parts if part))
+
+
+def payload(results: Results) -> str:
+    """What the page's program reads when a cell is opened: rows keyed by case and method, numbers short."""
+    keys: dict[tuple[str, str], dict[tuple[Any, ...], int]] = {}
+    cases = [
+        {"name": c.name, "title": c.title, "formula": c.formula, "why": c.why, "command": c.command}
+        for c in results.cases
+    ]
+    fits = []
+    for fit in results.fits:
+        known = keys.setdefault((fit.case, fit.method), {})
+        rows = []
+        for row in fit.rows:
+            key = (where(row), _short(row.reference, 12), text.clean(row.scale))
+            place = known.setdefault(key, len(known))
+            numbers = (_short(row.estimate, 12), _short(row.difference, 3), _short(row.tolerance, 2))
+            rows.append([place, *numbers, _short(row.lre, 3), int(row.ok)])
+        fits.append(_packed(fit, rows))
+    table = {f"{case}\n{method}": list(found) for (case, method), found in keys.items()}
+    packed = json.dumps({"cases": cases, "fits": fits, "rows": table}, separators=(",", ":"), allow_nan=False)
+    return packed.replace("<", "\\u003c")  # "</script>" in a title would end the element
+
+
+def _packed(fit: FitResult, rows: list[Any]) -> dict[str, Any]:
+    known = fit.known
+    found = {
+        "id": fit.name,
+        "case": fit.case,
+        "method": fit.method,
+        "engine": fit.engine,
+        "profile": fit.profile,
+        "kind": KIND[fit.symbol],
+        "words": f"{fit.symbol} {fit.words}",
+        "told": diagnosis.warned(fit.claim, fit.silent),
+        "surprise": fit.surprise if not fit.expected else "",
+        "reason": fit.reason,
+        "cause": fit.cause,
+        "advice": fit.advice,
+        "gap": _short(fit.gap, 3),
+        "ms": _short(1e3 * fit.seconds, 3),
+        "loglik": _short(fit.loglik, 12),
+        "recorded": fit.recorded,
+        "messages": list(fit.messages),
+        "versions": ", ".join(f"{name} {v}" for name, v in sorted(fit.versions.items())),
+        "known": None if known is None else [known.reason, known.size, known.versions, known.link],
+        "rows": rows,
+        "left": fit.left_out,
+    }
+    return {name: value for name, value in found.items() if value not in ("", None, [], 0)}
+
+
+def _cell(fit: FitResult) -> Cell:
+    kind = KIND[fit.symbol]
+    return Cell(fit.name, fit.method, fit.profile, kind, fit.symbol, fit.words, fit.silent)
+
+
+def _short(value: float, digits: int) -> float | str:
+    """A number to so many significant digits, one that is not finite as text."""
+    if value != value or abs(value) == float("inf"):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def _picture(folder: Path | None, name: str) -> str:
+    """A picture as a data URI: as an image, nothing in it can run; empty if it is not there."""
+    path = None if folder is None else folder / name
+    inside = path is not None and folder is not None and path.resolve().is_relative_to(folder.resolve())
+    if path is None or not inside or path.suffix != ".svg" or not path.is_file():
+        return ""
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"

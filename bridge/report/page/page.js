@@ -1,0 +1,149 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const form = document.getElementById("filters"), grid = document.getElementById("grid");
+  const dialog = document.getElementById("cell"), body = document.getElementById("cell-body");
+  const fits = new Map(data.fits.map((fit) => [fit.id, fit]));
+  const cases = new Map(data.cases.map((found) => [found.name, found]));
+  const rows = [...grid.tBodies[0].rows].map((row) => ({ row, links: [...row.querySelectorAll("a")] }));
+  const columns = [...grid.querySelectorAll("[data-e]")];
+
+  // Untrusted text goes in as text nodes only.
+  const make = (tag, content = "", attributes = {}) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...[content].flat());
+    return made;
+  };
+  const shown = (value) => (typeof value === "number" ? String(value).replace("e-", "e−").replace(/^-/, "−") : value ?? "");
+
+  function filter() {
+    const chosen = new FormData(form);
+    const method = chosen.get("method") ?? grid.dataset.method, profile = chosen.get("profile") ?? grid.dataset.profile;
+    const verdict = chosen.get("verdict"), family = chosen.get("family");
+    const words = chosen.get("text").toLowerCase().split(/\s+/).filter(Boolean);
+    const engine = [...form.elements.engine?.length ? form.elements.engine : [form.elements.engine]].map((box) => box.checked);
+    for (const cell of columns) cell.classList.toggle("off", !engine[cell.dataset.e]);
+    const fitting = (link) =>
+      !verdict ||
+      (verdict === "!wrong" ? link.classList.contains("wrong")
+        : verdict === "!silent" ? link.classList.contains("silent")
+        : fits.get(address(link)).words.slice(2) === verdict);
+    let cells = 0, lines = 0;
+    for (const { row, links } of rows) {
+      const wanted = (!family || row.dataset.family === family) && words.every((word) => row.dataset.text.includes(word));
+      let found = 0;
+      for (const link of links) {
+        const here = link.dataset.m === method && link.dataset.p === profile, fit = fitting(link);
+        link.classList.toggle("off", !here);
+        link.classList.toggle("faded", !fit);
+        if (wanted && here && fit && engine[link.parentElement.dataset.e]) found += 1;
+      }
+      row.classList.toggle("off", !found);
+      cells += found;
+      if (found) lines += 1;
+    }
+    document.getElementById("count").textContent = `${lines} of ${rows.length} cases, ${cells} fits${verdict ? " with this verdict" : ""}`;
+    rove(current());
+  }
+
+  const address = (link) => decodeURIComponent(link.hash.slice(1));
+  const visible = () => rows.filter(({ row }) => !row.classList.contains("off"))
+    .map(({ links }) => links.filter((a) => !a.classList.contains("off") && !a.parentElement.classList.contains("off")))
+    .filter((line) => line.length);
+  const current = () => grid.querySelector('a[tabindex="0"]');
+
+  // One cell is in the tab order; arrows move on from there.
+  function rove(link) {
+    const lines = visible();
+    if (!lines.some((line) => line.includes(link))) link = lines[0]?.[0];
+    for (const { links } of rows) for (const other of links) other.tabIndex = other === link ? 0 : -1;
+  }
+
+  grid.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (!step || event.target.tagName !== "A") return;
+    const lines = visible(), i = lines.findIndex((line) => line.includes(event.target));
+    const column = event.target.parentElement.cellIndex, j = lines[i].indexOf(event.target);
+    const next = step[0]
+      ? lines[i + step[0]]?.find((a) => a.parentElement.cellIndex === column)
+      : lines[i][j + step[1]];
+    event.preventDefault();
+    if (next) { rove(next); next.focus(); }
+  });
+
+  function table(fit) {
+    const keys = data.rows[`${fit.case}\n${fit.method}`];
+    const head = ["quantity", "engine", "certified", "difference", "in", "allowed", "digits", ""];
+    const lines = (fit.rows ?? []).map(([key, estimate, difference, tolerance, digits, ok]) => {
+      const [what, reference, scale] = keys[key];
+      const cells = [estimate, reference, difference, scale, tolerance, digits === "NaN" ? "" : digits].map((value, i) =>
+        make("td", value === "NaN" && i < 2 ? "" : shown(value), { class: i === 3 ? "nowrap" : "n" }));
+      return make("tr", [make("th", what, { scope: "row" }), ...cells, make("td", ok ? "✓" : "✗ beyond", { class: "nowrap" })], ok ? {} : { class: "beyond" });
+    });
+    const heads = head.map((name, i) => make("th", name || make("span", "within tolerance", { class: "hidden" }), { scope: "col", class: [1, 2, 3, 5, 6].includes(i) ? "n" : "" }));
+    const found = make("table", [make("caption", "Numbers of this fit", { class: "hidden" }), make("thead", make("tr", heads)), make("tbody", lines)]);
+    return make("div", found, { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers of this fit" });
+  }
+
+  function open(fit) {
+    const about = cases.get(fit.case) ?? {};
+    document.getElementById("cell-h").textContent = `${fit.case}, ${fit.method}, ${fit.engine}${fit.profile === "default" ? "" : `, ${fit.profile}`}`;
+    const list = make("dl"), say = (name, value) => value !== undefined && value !== "" && list.append(make("dt", name), make("dd", value));
+    say("Model", about.formula && make("code", about.formula));
+    say("Unexpected", fit.surprise);
+    say("Why", fit.reason);
+    say("Cause", fit.cause === "none" ? "" : fit.cause);
+    say("Told", fit.told);
+    say("What to do", fit.advice);
+    if (fit.known) {
+      const [reason, size, versions, link] = fit.known;
+      say("Known", [reason, size, versions].filter(Boolean).join("; "));
+      // Only a web address becomes a link: "javascript:" in a case file must not.
+      if (link) say("See", /^https?:\/\//.test(link) ? make("a", link, { href: link, rel: "noreferrer" }) : link);
+    }
+    say("Gap", fit.gap === "NaN" ? "" : `${shown(fit.gap ?? 0)} deviance units above the optimum`);
+    say("Log-likelihood", fit.loglik === "NaN" ? "" : shown(fit.loglik));
+    say("Time", fit.ms === "NaN" ? "" : `${shown(fit.ms)} ms`);
+    say("Software", fit.versions);
+    say("Recorded", fit.recorded && `not made on this machine but earlier, by ${fit.recorded}`);
+    const parts = [make("p", make("span", fit.words, { class: `badge ${fit.kind}` })), about.title ? make("p", about.title) : "", list];
+    if (fit.messages) parts.push(make("h3", "In its own words"), ...fit.messages.map((words) => make("pre", words)));
+    if (fit.rows) parts.push(make("h3", "Numbers"), table(fit));
+    if (fit.left) parts.push(make("p", `${fit.left} more rows, of smaller differences, are in results.parquet.`, { class: "note" }));
+    if (about.command) {
+      const tight = fit.profile === "default" ? "" : ` --profile ${fit.profile}`;
+      parts.push(make("h3", "Do it again"), make("pre", `lmmbridge repro ${about.command} --engine ${fit.engine} --method ${fit.method}${tight}`));
+    }
+    body.replaceChildren(...parts.filter(Boolean));
+    if (!dialog.open) dialog.showModal();
+    dialog.scrollTop = 0;
+  }
+
+  function follow() {
+    let name = "";
+    try { name = decodeURIComponent(location.hash.slice(1)); } catch { return; }
+    const fit = fits.get(name);
+    if (!fit) { if (dialog.open) dialog.close(); return; }
+    for (const [field, value] of [["method", fit.method], ["profile", fit.profile]])
+      if (form.elements[field]) form.elements[field].value = value;
+    filter();
+    rove([...grid.querySelectorAll("a")].find((a) => address(a) === name));
+    open(fit);
+  }
+
+  dialog.addEventListener("close", () => {
+    if (fits.has(decodeURIComponent(location.hash.slice(1)))) history.replaceState(null, "", location.pathname + location.search);
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  document.getElementById("close").addEventListener("click", () => dialog.close());
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(filter));
+  addEventListener("hashchange", follow);
+  let closed = [];
+  addEventListener("beforeprint", () => { closed = [...document.querySelectorAll("main details:not([open]):not(.engines)")]; for (const part of closed) part.open = true; });
+  addEventListener("afterprint", () => { for (const part of closed) part.open = false; });
+  filter();
+  follow();
+})();
