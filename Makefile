@@ -12,13 +12,14 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help report test lint image clean setup
+.PHONY: help report test lint image oldest clean setup
 
 help:
 	@echo "make report   fit every bundled case with every engine and write who agrees to reports/"
 	@echo "make test     the whole test suite          (PYTEST='-n 2 -m \"not slow\"' to choose)"
 	@echo "make lint     ruff and mypy"
 	@echo "make image    build the Docker image and run its tests"
+	@echo "make oldest   the test suite with the oldest dependencies that pyproject.toml allows"
 	@echo "make clean    remove .venv, reports and caches"
 
 report: setup
@@ -37,8 +38,15 @@ image:
 		docker build -t lmmbridge -f docker/Dockerfile . && docker run --rm lmmbridge; \
 	else sh docker/build-local.sh; fi
 
+# In an environment of its own, without R: recorded fits stand in for it.
+oldest:
+	@$(PYTHON) -m venv --clear $(VENV)-oldest
+	@$(PYTHON) docker/oldest.py >$(VENV)-oldest/constraints.txt
+	@$(VENV)-oldest/bin/python -m pip install --quiet -c $(VENV)-oldest/constraints.txt --editable ".[test]"
+	@$(VENV)-oldest/bin/python -m pytest $(PYTEST)
+
 clean:
-	rm -rf $(VENV) reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(VENV)-oldest reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The key is all that .venv depends on: rebuilt when one of these changes, else left alone.
