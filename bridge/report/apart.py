@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 QUANTITIES = ("beta", "var", "BLUP")
 BLUPS = 2
 """BLUPs of one pair of fits that are kept for each term: those furthest apart."""
-MOST = 4000
-"""Pairs that are kept."""
+MOST = 500
+"""Pairs of each quantity that are kept."""
 R = "lme4"
 
 
@@ -47,7 +47,8 @@ def pairs(agreement: Agreement) -> tuple[list[Pair], int]:
             found += made
             left += fewer
     found.sort(key=lambda pair: -pair.difference if pair.difference == pair.difference else -float("inf"))
-    return found[:MOST], left + max(0, len(found) - MOST)
+    kept = [pair for q in QUANTITIES for pair in [p for p in found if p.quantity == q][:MOST]]
+    return kept, left + len(found) - len(kept)
 
 
 def _of(mine: Judgement, other: Judgement) -> tuple[list[Pair], int]:

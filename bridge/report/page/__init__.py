@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -100,6 +101,7 @@ def render(
     room.filters |= {"size": text.size, "number": text.number, "one_line": text.clean}
     script = files("bridge.report.page").joinpath("page.js").read_text(encoding="utf-8")
     fits = {fit.key: fit for fit in results.fits}
+    pictures_there = _pictures(results, folder)
     methods = [m for m in ("REML", "ML") if any(f.method == m for f in results.fits)]
     profiles = [p for p in ("default", "tight") if any(f.profile == p for f in results.fits)]
     return room.get_template("page.html.j2").render(
@@ -126,14 +128,14 @@ def render(
         spoken=spoken,
         figures=list(charts.figures(results)),
         against=list(charts.against_r(results)),
-        picture=lambda name: _picture(folder, name),
+        pictures=pictures_there,
         legend=text.LEGEND.split("   "),
         formal=formal,
         drift=drift,
         style=files("bridge.report.page").joinpath("style.css").read_text(encoding="utf-8"),
         script=script,
         hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        payload=payload(results),
+        payload=packed(payload(results) | {"pictures": pictures_there}),
     )
 
 
@@ -157,7 +159,13 @@ def where(row: Line) -> str:
     return text.clean(" ".join(part for part in parts if part))
 
 
-def payload(results: Results) -> str:
+def packed(found: dict[str, Any]) -> str:
+    """JSON, deflated, in base64: a fifth of the size, and no text in it can end a script element."""
+    words = json.dumps(found, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(words.encode(), 9)).decode()
+
+
+def payload(results: Results) -> dict[str, Any]:
     """What the page's program reads when a cell is opened: rows keyed by case and method, numbers short."""
     keys: dict[tuple[str, str], dict[tuple[Any, ...], int]] = {}
     cases = [
@@ -173,13 +181,12 @@ def payload(results: Results) -> str:
             place = known.setdefault(key, len(known))
             numbers = (_short(row.estimate, 12), _short(row.difference, 3), _short(row.tolerance, 2))
             rows.append([place, *numbers, _short(row.lre, 3), int(row.ok)])
-        fits.append(_packed(fit, rows))
+        fits.append(_entry(fit, rows))
     table = {f"{case}\n{method}": list(found) for (case, method), found in keys.items()}
-    packed = json.dumps({"cases": cases, "fits": fits, "rows": table}, separators=(",", ":"), allow_nan=False)
-    return packed.replace("<", "\\u003c")  # "</script>" in a title would end the element
+    return {"cases": cases, "fits": fits, "rows": table}
 
 
-def _packed(fit: FitResult, rows: list[Any]) -> dict[str, Any]:
+def _entry(fit: FitResult, rows: list[Any]) -> dict[str, Any]:
     known = fit.known
     found = {
         "id": fit.name,
@@ -220,10 +227,10 @@ def _short(value: float, digits: int) -> float | str:
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
 
-def _picture(folder: Path | None, name: str) -> str:
-    """A picture as a data URI: as an image, nothing in it can run; empty if it is not there."""
-    path = None if folder is None else folder / name
-    inside = path is not None and folder is not None and path.resolve().is_relative_to(folder.resolve())
-    if path is None or not inside or path.suffix != ".svg" or not path.is_file():
-        return ""
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def _pictures(results: Results, folder: Path | None) -> dict[str, str]:
+    """The pictures that are named and there, by name; none from outside the folder."""
+    if folder is None:
+        return {}
+    named = [folder / name for found in results.explained for name in found.pictures]
+    inside = [p for p in named if p.resolve().is_relative_to(folder.resolve()) and p.suffix == ".svg"]
+    return {p.relative_to(folder).as_posix(): p.read_text("utf-8", "replace") for p in inside if p.is_file()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -91,7 +91,7 @@ def speed(results: Results) -> Figure | None:
             groups.setdefault((engine, profile), []).append((seconds, lre))
     if not groups:
         return None
-    values = [
+    values: list[dict[str, Any]] = [
         {
             "engine": engine,
             "profile": profile,
@@ -117,14 +117,16 @@ def speed(results: Results) -> Figure | None:
         ),
         y=alt.Y("digits:Q", scale=alt.Scale(domain=[0, 15.5]), title="median correct digits"),
     )
+    for value, place in zip(values, _spread(values), strict=True):
+        value["place"] = place
     points = base.mark_point(filled=True, size=70, opacity=1).encode(color=colour, shape=shape)
-    names = base.mark_text(align="left", dx=7, dy=-5, fontSize=11, color="currentColor").encode(
-        text="engine:N"
+    names = base.mark_text(align="left", dx=8, fontSize=11, color="currentColor").encode(
+        y="place:Q", text="engine:N"
     )
     lines = base.mark_line(strokeWidth=1, opacity=0.5, color="currentColor").encode(detail="engine:N")
     layers = (lines, points) if len(profiles) > 1 else (points,)
     named = names.transform_filter(f"datum.profile == '{profiles[0]}'")
-    chart = alt.layer(*layers, named).properties(width=430, height=260)
+    chart = alt.layer(*layers, named).properties(width=430, height=330)
     said = "; ".join(
         f"{v['engine']} {v['ms']:.2g} ms, {v['digits']:.1f} digits"
         for v in values
@@ -135,6 +137,20 @@ def speed(results: Results) -> Figure | None:
         "engine that supports fewer models is measured on fewer and easier ones."
     )
     return Figure("speed", svg(chart, "speed"), caption, said)
+
+
+def _spread(values: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Heights for labels beside their points, moved up until none lies on another."""
+    line, width = 0.6, 0.75  # a line's height in digits; a label's width in powers of ten
+    placed: list[tuple[float, float]] = []
+    heights = [0.0] * len(values)
+    for i in sorted(range(len(values)), key=lambda i: float(values[i]["digits"])):
+        left, height = math.log10(values[i]["ms"]), float(values[i]["digits"])
+        while any(abs(left - x) < width and abs(height - y) < line for x, y in placed):
+            height += line / 4
+        placed.append((left, height))
+        heights[i] = height
+    return heights
 
 
 def scatter(quantity: str, pairs: Sequence[Pair]) -> Figure:

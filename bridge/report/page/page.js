@@ -1,10 +1,8 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
   const form = document.getElementById("filters"), grid = document.getElementById("grid");
   const dialog = document.getElementById("cell"), body = document.getElementById("cell-body");
-  const fits = new Map(data.fits.map((fit) => [fit.id, fit]));
-  const cases = new Map(data.cases.map((found) => [found.name, found]));
+  let data, fits = new Map(), cases = new Map();
   const rows = [...grid.tBodies[0].rows].map((row) => ({ row, links: [...row.querySelectorAll("a")] }));
   const columns = [...grid.querySelectorAll("[data-e]")];
 
@@ -28,7 +26,7 @@
       !verdict ||
       (verdict === "!wrong" ? link.classList.contains("wrong")
         : verdict === "!silent" ? link.classList.contains("silent")
-        : fits.get(address(link)).words.slice(2) === verdict);
+        : link.childNodes[1].textContent.trim() === verdict);
     let cells = 0, lines = 0;
     for (const { row, links } of rows) {
       const wanted = (!family || row.dataset.family === family) && words.every((word) => row.dataset.text.includes(word));
@@ -141,9 +139,27 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
   addEventListener("hashchange", follow);
+  // As images, nothing in them can run; each is drawn when it is first seen.
+  function paint(part) {
+    for (const image of part.querySelectorAll("img[data-picture]"))
+      image.src ||= `data:image/svg+xml,${encodeURIComponent(data.pictures[image.dataset.picture])}`;
+  }
+  const pictured = [...document.querySelectorAll("#weights details")];
+  for (const part of pictured) part.addEventListener("toggle", () => data && part.open && paint(part));
   let closed = [];
-  addEventListener("beforeprint", () => { closed = [...document.querySelectorAll("main details:not([open]):not(.engines)")]; for (const part of closed) part.open = true; });
+  addEventListener("beforeprint", () => { if (data) pictured.forEach(paint); closed = [...document.querySelectorAll("main details:not([open]):not(.engines)")]; for (const part of closed) part.open = true; });
   addEventListener("afterprint", () => { for (const part of closed) part.open = false; });
   filter();
-  follow();
+
+  async function load() {
+    const packed = Uint8Array.from(atob(document.getElementById("data").textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    data = JSON.parse(await new Response(stream).text());
+    fits = new Map(data.fits.map((fit) => [fit.id, fit]));
+    cases = new Map(data.cases.map((found) => [found.name, found]));
+    for (const part of pictured) if (part.open) paint(part);
+    follow();
+    document.documentElement.dataset.ready = "";
+  }
+  load().catch(() => { document.getElementById("count").textContent += "; cells do not open in this browser, which cannot decompress them"; });
 })();
