@@ -7,14 +7,9 @@ set -eu
 umask 022
 cd "$(dirname "$0")/.."
 
-die() {
-    echo "build-local: $1" >&2
-    exit 1
-}
-[ "$(id -u)" -eq 0 ] || die "needs root"
-for tool in buildah mmdebstrap python3; do
-    command -v $tool >/dev/null || die "$tool is missing: apt-get install --no-install-recommends buildah mmdebstrap"
-done
+me=build-local
+. docker/host.sh
+needs buildah mmdebstrap python3
 
 if [ -n "${WORK:-}" ]; then
     mkdir -p "$WORK" && work=$(cd "$WORK" && pwd)
@@ -33,10 +28,7 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 if ! $B inspect --type image localhost/debian:trixie-slim >/dev/null 2>&1; then
-    [ -s "$work/base.tar" ] || {
-        mmdebstrap --quiet --variant=minbase --mode=root --format=tar trixie "$work/base.part"
-        mv "$work/base.part" "$work/base.tar"
-    }
+    bootstrap trixie "$work/base.tar"
     c=$($B from --pull-never scratch)
     $B add -q "$c" "$work/base.tar" / >/dev/null
     $B config --cmd bash "$c"
@@ -44,19 +36,10 @@ if ! $B inspect --type image localhost/debian:trixie-slim >/dev/null 2>&1; then
     $B rm "$c" >/dev/null
 fi
 
-# pip inside asks whom pip here asks, but for folders of this machine; the settings and the host's certificates are
-# there while the image is built, and leave nothing in it.
-bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
-(umask 077 && python3 -m pip config list 2>/dev/null | sed 's/\\n/ /g' | awk -F "='" '
-    BEGIN { print "[global]" }
-    { sub(/^.*\./, "", $1); sub(/\x27$/, "", $2); n = split($2, words, " "); kept = ""
-      for (i = 1; i <= n; i++) if (words[i] !~ /^(file:\/\/)?\//) kept = kept " " words[i] }
-    $1 != "cert" && kept != "" && !seen[$1]++ { print $1 " =" kept }' >"$work/pip.conf") || die "cannot read pip's settings"
+# There while the image is built; they leave nothing in it.
+pip_settings "$work"
 mounts="-v $work/pip.conf:/etc/pip.conf:ro"
-if [ -f "$bundle" ]; then
-    echo "cert = /run/host-ca.crt" >>"$work/pip.conf"
-    mounts="$mounts -v $(readlink -f "$bundle"):/run/host-ca.crt:ro"
-fi
+[ ! -f "$work/ca.crt" ] || mounts="$mounts -v $work/ca.crt:/run/host-ca.crt:ro"
 
 target=${TARGET:-core}
 name=localhost/lmmbridge:$target
@@ -68,7 +51,8 @@ echo "build-local: built in $(($(date +%s) - begin)) s"
 $B images --format '{{.Name}}:{{.Tag}} {{.Size}}' "$name"
 
 c=$($B from --pull-never "$name")
-echo "build-local: MB of Debian and R's libraries, R's own packages, the Python environment, lmmbridge"
+echo "build-local: MB of Debian and R's libraries, R and its packages, the Python environment, lmmbridge"
+# shellcheck disable=SC2016
 $B run --isolation chroot --user root "$c" -- sh -c '
     r=$(du -sm /usr/lib/R | cut -f1) && whole=$(du -sxm /usr /var /etc | cut -f1 | paste -sd+) &&
     echo $(($whole - r)) "$r" $(du -sm /opt/venv /opt/lmmbridge | cut -f1)'
