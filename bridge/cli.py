@@ -17,6 +17,7 @@ from bridge.commands import (
     explain,
     export,
     generate,
+    hunt,
     league,
     listing,
     record,
@@ -66,6 +67,7 @@ app.command()(relations.relations)
 app.command()(report.report)
 app.command()(diff.diff)
 app.command()(repro.repro)
+app.command()(hunt.hunt)
 app.command()(certify.certify)
 app.command("export-reference")(export.export_reference)
 app.command()(record.record)
