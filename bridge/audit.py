@@ -279,13 +279,14 @@ def _error_checks(
         right = kr.std_error if kr is not None and engine.std_error == "kenward-roger" else phi_error
     for j, name in enumerate(model.names if engine.std_error != "none" else ()):
         if np.isfinite(right[j]):
-            off = abs(answer.std_error[j] / right[j] - 1)
+            printed = float(answer.std_error[j])
+            off = abs(printed / right[j] - 1) if math.isfinite(printed) else math.nan
             yield Check(
                 "self: SE",
                 "",
                 (),
                 name,
-                float(answer.std_error[j]),
+                printed,
                 float(right[j]),
                 float(off),
                 f"relative, {engine.std_error}",

@@ -22,7 +22,7 @@ from numbers import Integral, Real
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
-from bridge.errors import BridgeError, UnavailableError
+from bridge.errors import BridgeError, DataError, UnavailableError
 from bridge.fit import Effect, Fit, Row, Status
 from bridge.pipe import Message, Pipe
 
@@ -127,13 +127,16 @@ class Desk:
         if head["data_hash"] in self.frames:
             return cast("pd.DataFrame", self.frames[head["data_hash"]])
         if head["path"]:
-            frame = data.read(head["path"])
+            frame = data.normalise(data.read(head["path"]), head["case"])
+            if data.content_hash(frame) != head["data_hash"]:  # else its fits would be kept as the old data's
+                raise DataError(f"{head['path']}: the file changed while the run went on; run it again")
         else:
             import pyarrow as pa
 
             self.pipe.send({"state": "wants data"})
             frame = pa.ipc.open_stream(self.pipe.receive()[1]).read_all().to_pandas()
-        return self.frames.keep(head["data_hash"], data.normalise(frame, head["case"]))
+            frame = data.normalise(frame, head["case"])
+        return self.frames.keep(head["data_hash"], frame)
 
 
 def own(model: Model) -> Model:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bridge import engines
+from bridge import data, engines
 from bridge.engines import BUILT_IN
 from bridge.errors import BridgeError, DataError, FormulaError, UnavailableError
 from bridge.fit import Fit
 from bridge.process import Worker
-from bridge.run import Task
+from bridge.run import Task, execute
 
 TESTS = Path(__file__).parent
 FRAME = pd.DataFrame(
@@ -152,15 +152,14 @@ def test_start_of_software_is_not_the_fits_time(fit):
 
 def test_data_arrive_as_they_are_and_once(fit, tmp_path):
     """Levels would change their order on the way, or each fit read the file again."""
-    from bridge import data
-
     told = fit("Tells").messages
     assert told[:3] == ("['b', 'a']", "4", "1")
     path = tmp_path / "d.parquet"
     data.write(data.normalise(FRAME), path)
-    assert fit("Tells", data=path, hash="file").messages == told
+    stated = data.content_hash(data.normalise(FRAME))
+    assert fit("Tells", data=path, hash=stated).messages == told
     path.unlink()
-    assert fit("Tells", data=path, hash="file", formula="y ~ 1 + (1 | g)").messages == told
+    assert fit("Tells", data=path, hash=stated, formula="y ~ 1 + (1 | g)").messages == told
 
 
 @pytest.mark.parametrize(
@@ -285,3 +284,14 @@ def test_worker_beside_a_running_r():
     clean = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "R_SESSION_TMPDIR")}
     shown = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True)
     assert "numpy" in shown.stdout, shown.stderr
+
+
+def test_data_that_change_during_a_run(tmp_path):
+    """Fits of the new data would be kept, and found again, as those of the old."""
+    frame = pd.DataFrame({"y": [1.0, 2.0, 4.0, 3.0], "g": ["a", "a", "b", "b"]})
+    path = tmp_path / "data.parquet"
+    frame.assign(y=frame.y + 1).to_parquet(path)
+    stated = data.content_hash(data.normalise(frame))
+    task = Task("mine", path, stated, "y ~ 1 + (1 | g)", "ML", "numpy")
+    with pytest.raises(DataError, match=r"data.parquet: the file changed while the run went on; run it"):
+        execute([task])

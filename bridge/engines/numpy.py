@@ -23,6 +23,9 @@ from bridge.errors import ModelError
 from bridge.fit import Fit, Method, Profile, Row
 from bridge.model import Model
 
+EXACT = 1e-13
+"""Residual sd, relative to the response's, that is rounding: there the likelihood has no bound."""
+
 
 def unfit(model: Model) -> str | None:
     """Why the data cannot identify the model, or None. The rules of lme4's checks."""
@@ -69,6 +72,8 @@ class Numpy:
             prepared = products(model, method)
             best = optimum(prepared, many=profile == "tight")
             found, sigma = tidy(model, prepared, best)
+            if sigma <= EXACT * np.std(model.y):
+                raise ModelError("the fixed and random effects fit the response exactly")
         except (ModelError, np.linalg.LinAlgError) as error:
             return blank.having(status="refused", reason=str(error))
         return blank.having(
