@@ -12,11 +12,12 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help report test lint image oldest clean setup
+.PHONY: help report test test-all lint image oldest clean setup
 
 help:
 	@echo "make report   fit every bundled case with every engine and write who agrees to reports/"
-	@echo "make test     the whole test suite          (PYTEST='-n 2 -m \"not slow\"' to choose)"
+	@echo "make test     the test suite, less what is marked slow   (PYTEST='-n 2 -k pooling' to choose)"
+	@echo "make test-all the test suite, slow parts too"
 	@echo "make lint     ruff and mypy"
 	@echo "make image    build the Docker image and run its tests"
 	@echo "make oldest   the test suite with the oldest dependencies that pyproject.toml allows"
@@ -26,6 +27,9 @@ report: setup
 	@$(BIN)/lmmbridge run --report reports --exit-zero
 
 test: setup
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST)
+
+test-all: setup
 	@$(BIN)/python -m pytest $(PYTEST)
 
 lint: setup
