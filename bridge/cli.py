@@ -8,6 +8,7 @@ import typer
 
 from bridge.commands import (
     add,
+    catalogue,
     certify,
     compare,
     conformance,
@@ -68,6 +69,7 @@ app.command()(report.report)
 app.command()(diff.diff)
 app.command()(repro.repro)
 app.command()(hunt.hunt)
+app.command()(catalogue.catalogue)
 app.command()(certify.certify)
 app.command("export-reference")(export.export_reference)
 app.command()(record.record)

@@ -1,0 +1,147 @@
+"""Catalogue: the page of all cases, by family, with what is known to go wrong; generated, never typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bridge.report import text
+from bridge.report.grid import Grid
+from bridge.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bridge.case import Case
+    from bridge.spec import KnownDifference
+
+PANELS, POINTS = 6, 40
+LARGEST = 20_000
+"""Rows up to which a case gets a picture."""
+SILENT = ("nothing is said", "says nothing", "silently", "no warning", "converged is true", "not a word")
+"""How a known difference says that the engine gave no warning."""
+
+
+def document(cases: Sequence[Case], pictures: Path | None = None) -> str:
+    """docs/catalogue.md; `pictures` is the folder, beside it, of those that were drawn."""
+    families: dict[str, list[Case]] = {}
+    for case in cases:
+        families.setdefault(case.spec.family or "none", []).append(case)
+    parts = [
+        "# The catalogue",
+        f"{len(cases)} cases in {len(families)} families, written by `lmmbridge catalogue -o docs`. What an "
+        "engine gets wrong is what the cases' known differences say: each is strict, so a test fails when it "
+        "is gone.",
+    ]
+    parts.append(", ".join(f"[{name}](#{name})" for name in sorted(families)))
+    for name, mine in sorted(families.items()):
+        rows = tuple(_row(case) for case in mine)
+        head = ("case", "formula", "rows", "levels", "what is hard", "certified", "who fails")
+        parts += [f"## {name}", Grid(head, rows).markdown()]
+        if pictures is not None:
+            shown = [case.id for case in mine if (pictures / f"{case.id}.svg").is_file()]
+            parts += [f"**{id}**\n\n![{id}]({pictures.name}/{id}.svg)" for id in shown]
+    quiet = tuple(
+        (case.id, k.engine, "/".join(k.methods), "/".join(k.profile), str(k.size), k.reason)
+        for case in cases
+        for k in case.spec.known_difference
+        if not k.relation and silent(k)
+    )
+    parts += [
+        "## Wrong without a warning",
+        "Known differences whose reason says that the engine said nothing.",
+    ]
+    parts.append(Grid(("case", "engine", "methods", "profile", "size", "reason"), quiet).markdown())
+    return "\n\n".join(parts) + "\n"
+
+
+def silent(known: KnownDifference) -> bool:
+    """Whether a known difference says that numbers were wrong and nothing was said."""
+    numbers = not {Verdict.REFUSED, Verdict.CRASHED, Verdict.TIMED_OUT} & {*known.verdicts}
+    return numbers and any(words in known.reason.lower() for words in SILENT)
+
+
+def _row(case: Case) -> tuple[str, ...]:
+    from bridge.formula import parse
+
+    spec, frame = case.spec, case.frame()
+    levels = []
+    for factors in dict.fromkeys(bar.factors for bar in parse(spec.formula).random):
+        names = [factor.text for factor in factors]
+        levels.append(f"{len(frame[names].dropna().drop_duplicates())} {':'.join(names)}")
+    kinds = {m: f"{c.status}, {c.proof}" for m, c in case.certificates().items()}
+    said = [kind if len(set(kinds.values())) == 1 else f"{m}: {kind}" for m, kind in kinds.items()]
+    failing: dict[str, list[str]] = {}
+    for k in spec.known_difference:
+        if not k.relation:
+            mark = ", silent" if silent(k) else ""
+            failing.setdefault(k.engine, []).append(f"{'/'.join(k.verdicts)}{mark} ({k.size or 'no size'})")
+    who = "; ".join(f"{engine}: {', '.join(dict.fromkeys(how))}" for engine, how in failing.items())
+    hard = (spec.why or spec.title).split(". ")[0].rstrip(".")
+    certified = "; ".join(dict.fromkeys(said)) or "no"
+    return case.id, spec.formula, str(len(frame)), ", ".join(levels), hard, certified, who
+
+
+def picture(case: Case) -> Any:
+    """A panel a group, up to six, its rows and what the certificate fits to them; None if there is none."""
+    import altair as alt
+    import pandas as pd
+
+    from bridge.reference import Reference
+
+    certificates = [c for c in case.certificates().values() if c.rows]
+    if not certificates or case.spec.missing == "pass" or len(case.frame()) > LARGEST:
+        return None
+    model = case.model()
+    reference = Reference.certified(certificates[0], model)
+    fitted = model.X @ reference.beta + model.known_mean
+    for term, b in zip(model.random, reference.blups, strict=True):
+        fitted = fitted + (term.Z * b[term.index]).sum(axis=1)
+    term = model.random[0]
+    x, label = _axis(model.X, model.names, term.index)
+    sizes = np.bincount(term.index, minlength=len(term.levels))
+    order = np.argsort(sizes, kind="stable")
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(PANELS, len(order))).astype(int))]
+    parts: list[pd.DataFrame] = []
+    for level in chosen:
+        rows = np.flatnonzero(term.index == level)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int))]
+        rows = rows[np.argsort(x[rows], kind="stable")]
+        name = f"{text.clean(':'.join(term.levels[level]))[:16]} ({sizes[level]})"
+        values = {"x": _short(x[rows]), "y": _short(model.y[rows]), "fit": _short(fitted[rows])}
+        parts.append(pd.DataFrame({"group": name, **values}))
+    table = pd.concat(parts)
+    over = alt.Scale(zero=False)
+    base = alt.Chart(table).encode(alt.X("x:Q", title=text.clean(label)[:24], scale=over))
+    dots = base.mark_point(size=7, filled=True, color="#888").encode(
+        alt.Y("y:Q", title=text.clean(model.response)[:24], scale=over)
+    )
+    line = base.mark_line(color="#c03", strokeWidth=1.5).encode(alt.Y("fit:Q", scale=over))
+    panel = alt.layer(dots, line).properties(width=85, height=65)
+    names = list(dict.fromkeys(table["group"]))
+    facet = alt.Facet("group:N", sort=names, title=None, header=alt.Header(labelFontSize=8))
+    return panel.facet(facet=facet, columns=PANELS).configure_axis(
+        labelFontSize=7, titleFontSize=8, tickCount=3, grid=False
+    )
+
+
+def _axis(X: Any, names: Sequence[str], index: Any) -> tuple[Any, str]:
+    """The fixed column that varies most within groups, else the row's place in its group."""
+    for j, name in enumerate(names):
+        column = X[:, j]
+        means = np.bincount(index, column) / np.maximum(np.bincount(index), 1)
+        within = float(np.std(column - means[index]))
+        if within > 1e-9 * (1e-300 + float(np.max(np.abs(column)))) and len(np.unique(column)) > 2:
+            return column, name
+    place = np.zeros(len(index))
+    for level in np.unique(index):
+        rows = np.flatnonzero(index == level)
+        place[rows] = np.arange(1, len(rows) + 1)
+    return place, "row of its group"
+
+
+def _short(values: Any) -> list[float]:
+    return [float(f"{v:.5g}") if abs(v) < 1e5 else float(f"{v:.9g}") for v in values]
