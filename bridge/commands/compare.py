@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated
 
 import typer
 
 from bridge.commands import common
+from bridge.commands.report import Formal
 
 Keep = Annotated[
     Path | None, typer.Option("--store", help="Folder to keep finished fits in; by default none are kept.")
@@ -29,19 +31,35 @@ def compare(
     limit: common.Limit = None,
     store: Keep = None,
     require: common.Required = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE.html", help="Write the report's page of it as well."),
+    ] = None,
+    formal: Formal = False,
 ) -> int:
     """Compare engines on your own data: a row a quantity, a column an engine, then the verdicts.
 
     - `lmmbridge compare trial.csv "y ~ arm + (1 | clinic)"`
 
     - `lmmbridge compare growth.parquet "height ~ age * sex + (age | child)" --method ML --profile both`
+
+    - `lmmbridge compare trial.csv "y ~ arm + (1 | clinic)" --html trial.html --formal`
     """
     from bridge.agreement import refuse
     from bridge.catalogue import Entry, session
-    from bridge.commands.run import watching
+    from bridge.commands.run import extras, watching
+    from bridge.data import write_bytes
+    from bridge.errors import BridgeError
+    from bridge.report import page
+    from bridge.report.gather import gather
     from bridge.report.terminal import console, show
     from bridge.run import LIMIT
 
+    begin = perf_counter()
+    if html is not None:
+        page.require()
+    elif formal:
+        raise BridgeError("--formal: it is a variant of the page; give --html FILE.html as well")
     entry = Entry.of_data(
         data,
         formula,
@@ -61,5 +79,10 @@ def compare(
             required=common.split(require) or (),
             watch=watch,
         )
+        if html is not None:
+            found = gather(agreement, perf_counter() - begin, extras(agreement, referee, [entry]))
+            write_bytes(page.render(found, formal=formal).encode(), html)
     show(agreement, console())
+    if html is not None:
+        console().print(f"Written: {html}", markup=False, soft_wrap=True)
     return agreement.exit_code

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bridge.agreement import Agreement
     from bridge.case import Case
     from bridge.catalogue import Entry, Referee, Watch
+    from bridge.report.markdown import Extras
 
 
 @common.ending
@@ -99,6 +100,15 @@ def write(
     cases: Sequence[Case] = (),
 ) -> None:
     """The report, with the weights of the founding question's designs."""
+    from bridge.report import markdown
+
+    markdown.write(agreement, folder, seconds, extras(agreement, referee, entries, cases))
+
+
+def extras(
+    agreement: Agreement, referee: Referee, entries: Sequence[Entry], cases: Sequence[Case] = ()
+) -> Extras:
+    """What a report shows besides the judgements."""
     from bridge.explanation import of_entry
     from bridge.report import league, markdown
 
@@ -110,14 +120,13 @@ def write(
     }
     proofs = {where: (r.kind, r.certificate) for where, r in found.items()}
     asked = [e for e in entries if "founding-question" in e.tags and e.expect.get("REML") == "ok"]
-    extras = markdown.Extras(
+    return markdown.Extras(
         [of_entry(entry, "REML", None, []) for entry in asked],
         {where: certificate.allowed for where, (_, certificate) in proofs.items() if certificate},
         {w: f"{kind}, {c.proof}" if c and c.proven else kind for w, (kind, c) in proofs.items()},
         league.measured(agreement),
         {case.id: case.spec for case in cases},
     )
-    markdown.write(agreement, folder, seconds, extras)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -138,8 +139,17 @@ def _case(entry: Entry, extras: Extras) -> CaseResult:
         expect=dict(entry.expect),
         references={m: r for (case, m), r in extras.references.items() if case == entry.name},
         allowed={m: dict(found) for (case, m), found in extras.allowed.items() if case == entry.name},
-        command=entry.name if spec else "",
+        command=entry.name if spec else _command(entry),
     )
+
+
+def _command(entry: Entry) -> str:
+    """How the same data are named on a command line; empty if they are in no file."""
+    if entry.where in ("", "data"):
+        return ""
+    known = [("--weights", entry.weights), ("--offset", entry.offset)]
+    words = [part for option, column in known if column for part in (option, column)]
+    return shlex.join([entry.where, entry.formula, *words])
 
 
 def _named(agreement: Agreement) -> Iterable[CaseResult]:

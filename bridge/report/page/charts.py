@@ -20,7 +20,7 @@ SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down"
 FLOOR = 1e-17
 """Differences are drawn on a log axis; those that are exactly 0 lie on its floor."""
 UNITS = {"beta": "SE", "var": "G+F", "BLUP": "sqrt(G+F)"}
-NAMES = {"beta": "fixed effects", "var": "variance components", "BLUP": "BLUPs"}
+NAMES = {"beta": "Fixed effects", "var": "Variance components", "BLUP": "BLUPs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ def figures(results: Results) -> Iterator[Figure]:
 
 
 def against_r(results: Results) -> Iterator[Figure]:
-    """Two charts for each kind of number: value against value, and difference against size."""
-    for quantity in NAMES:
-        pairs = [p for p in results.pairs if p.quantity == quantity and math.isfinite(p.a + p.b)]
-        if pairs:
-            yield scatter(quantity, pairs)
-            yield differences(quantity, pairs)
+    """Value against value, then difference against size, for each kind of number."""
+    for draw in (scatter, differences):
+        for quantity in NAMES:
+            pairs = [p for p in results.pairs if p.quantity == quantity and math.isfinite(p.a + p.b)]
+            if pairs:
+                yield draw(quantity, pairs)
 
 
 def digits(results: Results) -> Figure | None:
@@ -67,7 +67,9 @@ def digits(results: Results) -> Figure | None:
         yOffset=alt.YOffset("profile:N", sort=profiles),
         color=alt.Color("profile:N", scale=ink, legend=legend, title=None),
     )
-    boxes = base.mark_boxplot(extent="min-max", size=9, median={"color": "white", "strokeWidth": 2})
+    boxes = base.mark_boxplot(
+        extent="min-max", size=9, rule={"color": "currentColor"}, median={"color": "white", "strokeWidth": 2}
+    )
     chart = boxes.properties(width=430, height=alt.Step(16 if len(profiles) > 1 else 24))
     said = "; ".join(
         f"{e} {median(d for n, p, d, _ in found if n == e and p == 'default'):.1f}"
@@ -176,8 +178,8 @@ def scatter(quantity: str, pairs: Sequence[Pair]) -> Figure:
     return Figure(
         f"scatter-{quantity}",
         svg(chart, f"scatter-{quantity}"),
-        f"{name.capitalize()}: value against value (symmetric log).",
-        f"{len(pairs)} {name} of Python engines against {r}; on the diagonal they agree.",
+        f"{name}: value against value (symmetric log).",
+        f"{name}: {len(pairs)} of Python engines against {r}; on the diagonal they agree.",
     )
 
 
@@ -210,7 +212,7 @@ def differences(quantity: str, pairs: Sequence[Pair]) -> Figure:
     return Figure(
         f"difference-{quantity}",
         svg(points.properties(width=250, height=250), f"difference-{quantity}"),
-        f"{name.capitalize()}: difference against size (log).",
+        f"{name}: difference against size (log).",
         f"Largest difference {text.size(worst.difference)} {UNITS[quantity]}: {worst.python} and {worst.r}, "
         f"{worst.case}, {worst.method}, {worst.what}.",
     )
@@ -247,9 +249,9 @@ def _worst(results: Results) -> Iterator[tuple[str, str, Number, Number]]:
 
 
 def _powers(values: Sequence[float]) -> dict[str, Any]:
-    """An axis with at most seven powers of ten."""
+    """An axis with at most five powers of ten."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    step = max(1, math.ceil((high - low) / 7))
+    step = max(1, math.ceil((high - low) / 4))
     ticks = [float(f"1e{k}") for k in range(low, high + 1, step)]
     return {"values": ticks, "format": "~g" if low >= -3 and high <= 6 else "~e"}
 
