@@ -1,11 +1,16 @@
 #!/bin/sh
 # Installs, from Debian's or Ubuntu's packages, what is missing: Python's venv, R and the R engines.
-# The image, the Makefile and CI all use it. It never stops a run: what cannot be installed is said in
-# one line, and the engines that need it are reported as unavailable.
+# The image, the Makefile and CI all use it; with CI set, also a browser, which the tests of the page
+# drive. It never stops a run: what cannot be installed is said in one line, and the engines that need it
+# are reported as unavailable.
 set -u
 
 tools="make python3 python3-venv"
 engines="r-base-core r-cran-lme4 r-cran-nlme r-cran-glmmtmb r-cran-lmertest r-cran-pbkrtest"
+browser=
+if [ -n "${CI:-}" ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
+    browser=chromium
+fi
 
 go_on() {
     echo "install-system: $1; going on without: $missing" >&2
@@ -35,8 +40,8 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 fi
 
 # shellcheck disable=SC2086
-installed="|$(dpkg-query -W -f='${Package} ${db:Status-Status}|' $tools $engines 2>/dev/null)"
-missing=$(missing_of "$tools $engines")
+installed="|$(dpkg-query -W -f='${Package} ${db:Status-Status}|' $tools $engines $browser 2>/dev/null)"
+missing=$(missing_of "$tools $engines $browser")
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -eq 0 ]; then
@@ -52,8 +57,8 @@ trap 'rm -f "$log"' EXIT
 echo "install-system: installing $missing(about a minute)" >&2
 $sudo apt-get update -qq >"$log" 2>&1 </dev/null || go_on "apt-get update failed: $(tail -n 1 "$log")"
 
-# Two steps, so that a distribution that lacks an engine still gets venv.
-for group in "$tools" "$engines"; do
+# Three steps, so that a distribution that lacks an engine still gets venv.
+for group in "$tools" "$engines" $browser; do
     missing=$(missing_of "$group")
     # shellcheck disable=SC2086
     [ -z "$missing" ] || install $missing || go_on "apt-get install failed: $(grep '^E:' "$log" | head -n 1)"

@@ -203,6 +203,16 @@ def test_only_what_is_missing_is_installed(machine: Machine) -> None:
     ]
 
 
+def test_a_browser_is_installed_for_ci_only(machine: Machine) -> None:
+    """Every user would download a browser for a report, or CI would never open the page."""
+    for name, wanted in (("", []), ("true", [["chromium"]])):
+        code, _, calls = machine.install(ABSENT="chromium", CI=name)
+        assert code == 0
+        assert [call.partition("--no-install-recommends ")[2].split() for call in calls[1:]] == wanted
+    machine.script("google-chrome", "#!/bin/sh\n")
+    assert machine.install(ABSENT="chromium", CI="true") == (0, "", [])
+
+
 def no_apt(machine: Machine) -> None:
     """Not Debian or Ubuntu."""
     (machine.bin / "apt-get").unlink()
