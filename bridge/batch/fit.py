@@ -14,7 +14,7 @@ from bridge.batch.plan import Plan, Sums
 from bridge.errors import DataError
 from bridge.model import Matrix, Vector
 
-LANE = 512
+LANE = 1024
 """Replicates that move together. Memory beyond the responses is that of one lane, whatever their number."""
 
 
