@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,6 +18,7 @@ from typing import Literal
 
 PACKAGES = ("lme4", "nlme", "glmmTMB", "lmerTest", "pbkrtest")
 SECONDS = 30  # that R may take to answer
+MEND_RPY2 = "RPY2_CFFI_MODE=ABI pip install --force-reinstall 'lmmbridge[r]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Check:
 
 def examine(store: Path | None = None) -> list[Check]:
     """All checks, in the order in which they should be mended."""
-    return [_python(), _store(store), _locale(), _threads(), *_r(), _rpy2(), *_engines()]
+    return [_python(), _store(store), _temporary(), _locale(), _threads(), *_r(), _rpy2(), *_engines()]
 
 
 def _python() -> Check:
@@ -52,6 +54,8 @@ def _store(folder: Path | None) -> Check:
     from bridge.store import Store
 
     place = Store(folder).folder.absolute()
+    if place.exists() and not place.is_dir():
+        return Check("store", "broken", f"{place}: is a file", "remove it, or set LMMBRIDGE_STORE")
     nearest = next(path for path in (place, *place.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         return Check(
@@ -65,7 +69,28 @@ def _store(folder: Path | None) -> Check:
     return Check("store", "ok", f"{place}, {free / 1e9:.1f} GB free")
 
 
+def _temporary() -> Check:
+    """Workers print into a temporary file: without a folder for it nothing starts."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"lmmbridge")
+        return Check("temporary files", "ok", tempfile.gettempdir())
+    except OSError as error:
+        said = error.strerror or str(error)
+        return Check(
+            "temporary files", "broken", said, "make room in /tmp, or set TMPDIR to a folder of yours"
+        )
+
+
 def _locale() -> Check:
+    wanted = next((os.environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "C")
+    try:
+        locale.setlocale(locale.LC_CTYPE, wanted)
+    except locale.Error:
+        found = f"{wanted}: not on this machine"
+        return Check(
+            "locale", "note", found, "export LC_ALL=C.UTF-8, or generate it: sudo dpkg-reconfigure locales"
+        )
     encoding = locale.getpreferredencoding(False)
     if encoding.upper().replace("-", "") != "UTF8":
         return Check(
@@ -80,6 +105,8 @@ def _threads() -> Check:
 
 
 def _r() -> Iterator[Check]:
+    from bridge.engines.r import outdated
+
     path = shutil.which("R")
     if path is None:
         yield Check(
@@ -106,7 +133,8 @@ def _r() -> Iterator[Check]:
         said = done.stdout.strip()[:80]
         yield Check("R", "note", f"{path} is no working R: it said {said!r}", "reinstall r-base-core")
         return
-    yield Check("R", "ok", f"{version.strip()}, {path}")
+    old = outdated(version.strip())
+    yield Check("R", "note" if old else "ok", f"{version.strip()}, {path}", old)
     found = dict(pairs)
     for name in PACKAGES:
         fix = f'install r-cran-{name.lower()}, or install.packages("{name}") in R'
@@ -124,7 +152,29 @@ def _rpy2() -> Check:
         versions = {name: metadata.version(name) for name in ("rpy2", "rpy2-rinterface")}
     except metadata.PackageNotFoundError as error:
         return Check("rpy2", "note", f"{error.name} missing", "RPY2_CFFI_MODE=ABI pip install 'lmmbridge[r]'")
-    return Check("rpy2", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    found = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if shutil.which("R") is not None and (fault := _unloadable()):
+        return Check("rpy2", "note", f"{found}: {fault}", MEND_RPY2)
+    return Check("rpy2", "ok", found)
+
+
+def _unloadable() -> str:
+    """Why rpy2 cannot load this R, as when it was built for another; tried in a process of its own."""
+    command = [sys.executable, "-c", "import rpy2.rinterface"]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env={**os.environ, "RPY2_CFFI_MODE": "ABI"},
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    if done.returncode == 0:
+        return ""
+    said = done.stderr.strip().splitlines()
+    return f"does not load this R ({said[-1] if said else f'it ended with {done.returncode}'})"
 
 
 def _engines() -> Iterator[Check]:

@@ -47,6 +47,9 @@ SPELLING = re.compile(rf"v0 ~ {_COLUMNS}(?: \+ \({_COLUMNS} \| {_ALIASES}\))*")
 LONGEST = 4095
 """Bytes of a coefficient's name that R's model.matrix() keeps; of a longer one it drops the last part."""
 
+OLDEST = (4, 2)
+"""R that all of this is tested with; older ones are refused."""
+
 PRINTED: list[str] = []  # what R wrote to its console since it was last looked at
 
 
@@ -60,6 +63,8 @@ def version(engine: str) -> dict[str, str]:
     """
     installed = _installed()
     found = {name: installed[name] for name in ("R", "BLAS", *PACKAGES[engine])}
+    if old := outdated(found["R"]):
+        raise UnavailableError(f"{engine}: {old}")
     for package in PACKAGES[engine]:
         if found[package] == "NA":
             raise UnavailableError(
@@ -68,6 +73,13 @@ def version(engine: str) -> dict[str, str]:
             )
     _rinterface()
     return found
+
+
+def outdated(version: str) -> str:
+    """Why an R is too old, with the fix; empty if it is not."""
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= OLDEST:
+        return ""
+    return f"R {version} is too old: install R {OLDEST[0]}.{OLDEST[1]} or newer, or put it first on PATH"
 
 
 def _rscript() -> str:
