@@ -28,7 +28,7 @@ def catalogue(
     """
     from bridge.case import find
     from bridge.data import write_bytes
-    from bridge.report.catalogue import document, picture
+    from bridge.report.catalogue import document, picture, svg
     from bridge.report.terminal import console
 
     cases = find([], common.roots([]))
@@ -37,6 +37,6 @@ def catalogue(
     for case in cases if pictures else ():
         path = folder / f"{case.id}.svg"
         if not path.exists() and (drawn := picture(case)) is not None:
-            drawn.save(str(path))
+            write_bytes(svg(drawn).encode(), path)
     write_bytes(document(cases, folder).encode(), out / "catalogue.md")
     console().print(f"Written: {out / 'catalogue.md'} ({len(cases)} cases)", markup=False, soft_wrap=True)
