@@ -26,6 +26,7 @@ from bridge.commands import (
     report,
     repro,
     run,
+    study,
 )
 from bridge.commands.common import ready
 
@@ -70,6 +71,7 @@ app.command()(diff.diff)
 app.command()(repro.repro)
 app.command()(hunt.hunt)
 app.command()(catalogue.catalogue)
+app.command()(study.study)
 app.command()(certify.certify)
 app.command("export-reference")(export.export_reference)
 app.command()(record.record)

@@ -30,10 +30,12 @@ def drawn(table: dict[str, Any], seeds: range) -> tuple[Model, np.ndarray]:
 
 
 def intercept(icc: float, sizes: list[int] = SIZES) -> dict[str, Any]:
+    """Table of the founding question's design."""
     return {"clusters": {"sizes": sizes}, "predictors": [X], "icc": icc}
 
 
 def slope(number: int = 30, size: int = 12) -> dict[str, Any]:
+    """Table of a design with a random slope."""
     clusters = {
         "number": number,
         "size": size,
@@ -55,6 +57,7 @@ def single(model: Model, y: np.ndarray, method: Method) -> tuple[list[float], fl
 
 
 def numbers(fits: Fits, i: int) -> list[float]:
+    """The same numbers of one fit of a batch, in the same order."""
     G = fits.G[i]
     entries = [G[a, b] for a in range(len(G)) for b in range(a, len(G))]
     return [*fits.beta[i], *entries, fits.sigma2[i], *fits.std_error[i]]
@@ -102,7 +105,9 @@ def test_the_lowest_of_several_optima_is_found() -> None:
     fits = fit(Plan.of(model, "REML"), Y)
     lower = [fits.loglik[i] - single(model, y, "REML")[1] for i, y in enumerate(Y)]
     assert min(lower) > -1e-8
-    assert fits.loglik[46] == pytest.approx(-787.0943409764884, abs=1e-7)  # Reference.polished; other -787.937
+    assert fits.loglik[46] == pytest.approx(
+        -787.0943409764884, abs=1e-7
+    )  # Reference.polished; other -787.937
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
@@ -119,7 +124,9 @@ def test_the_balanced_one_way_layout_is_its_closed_form(method: Method) -> None:
     inside = between >= within
     total = ((Y - Y.mean(1)[:, None]) ** 2).sum(1) / (J * m - (method == "REML"))
     assert 5 < inside.sum() < 55
-    assert fits.G[:, 0, 0] == pytest.approx(np.where(inside, (between - within) / m, 0.0), rel=1e-9, abs=1e-15)
+    assert fits.G[:, 0, 0] == pytest.approx(
+        np.where(inside, (between - within) / m, 0.0), rel=1e-9, abs=1e-15
+    )
     assert (fits.G[~inside] == 0).all()
     assert fits.sigma2 == pytest.approx(np.where(inside, within, total), rel=1e-9)
 
@@ -177,7 +184,7 @@ def test_lanes_and_neighbours_change_nothing() -> None:
 
 
 def test_units_and_origins_change_nothing_but_units() -> None:
-    """y x 1e6 + 1e9 would lose digits that doubles have."""
+    """Data x 1e6 + 1e9 would lose digits that doubles have."""
     model, Y = drawn(intercept(0.3), range(20))
     plan = Plan.of(model, "REML")
     plain, moved = fit(plan, Y), fit(plan, 1e6 * Y + 1e9)

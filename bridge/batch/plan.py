@@ -182,7 +182,10 @@ class Sums:
         """Theta (d, r) by the method of moments: cov(b_l) - mean (Z_l'Z_l)^-1, as a start."""
         plan = self.plan
         d, r = len(plan.basis), len(self.scale)
-        row, column = plan.basis.reshape(d, -1).argmax(1) // plan.k, plan.basis.reshape(d, -1).argmax(1) % plan.k
+        row, column = (
+            plan.basis.reshape(d, -1).argmax(1) // plan.k,
+            plan.basis.reshape(d, -1).argmax(1) % plan.k,
+        )
         unit = np.broadcast_to((row == column).astype(float)[:, None], (d, r)).copy()
         R = np.moveaxis(plan.R, -1, 0)
         if plan.n <= plan.q * plan.k or np.linalg.cond(R).max() > 1e3 or plan.q <= plan.k + 1:

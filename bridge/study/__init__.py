@@ -1,0 +1,1 @@
+"""Study: the same designs thousands of times: bias, precision, coverage, and who agrees."""

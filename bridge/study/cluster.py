@@ -1,0 +1,118 @@
+"""Cluster: chunks as tasks of a Dask cluster; their files are written by this side alone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from bridge.errors import BridgeError, UnavailableError
+from bridge.study.chunk import Chunk
+from bridge.study.hand import Made
+from bridge.study.spec import Study
+
+AHEAD = 4
+"""Chunks of each worker that are with the cluster at a time: none waits, and none piles up."""
+RETRIES = 5
+"""Deaths of workers that a chunk may meet."""
+
+
+class Cluster:
+    """Executor of chunks on Dask.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://host:8786``, a scheduler's; or ``local:2``, workers started here as processes.
+    patience : float
+        Seconds to wait for the scheduler and for a first worker.
+    """
+
+    def __init__(self, address: str, patience: float = 20.0) -> None:
+        if not find_spec("distributed"):
+            raise UnavailableError("--dask: needs dask.distributed; pip install 'lmmbridge[dask]'")
+        self.address, self.patience = address, patience
+        self.client, self._own = self._connected()
+
+    def run(self, study: Study, chunks: Sequence[Chunk]) -> Generator[Made, None, None]:
+        """See `bridge.study.hand.Hands.run`; a chunk whose worker died is made by another."""
+        from distributed import as_completed
+
+        text, left = study.to_json(), list(chunks)[::-1]
+        most = AHEAD * max(1, sum(self.client.nthreads().values()))
+        pending = as_completed(raise_errors=False)
+        going: dict[Any, Chunk] = {}
+
+        def give() -> None:
+            while left and len(going) < most:
+                chunk = left.pop()
+                # pure=False: a name of its own, so that another study's result is never taken for it.
+                future = self.client.submit(
+                    made, text, chunk.place, chunk.start, chunk.stop, pure=False, retries=RETRIES
+                )
+                going[future] = chunk
+                pending.add(future)
+
+        give()
+        try:
+            for future in pending:
+                chunk = going.pop(future)
+                if future.status != "finished":
+                    fault = future.exception()
+                    raise BridgeError(f"--dask {self.address}: {chunk}: {fault}; finished chunks are kept")
+                body = future.result()
+                future.release()
+                give()
+                yield chunk, body
+        finally:
+            with suppress(Exception):
+                self.client.cancel(list(going))
+
+    def close(self) -> None:
+        """Leave the cluster; workers started here end."""
+        with suppress(Exception):
+            self.client.close(timeout=5)
+        if self._own is not None:
+            with suppress(Exception):
+                self._own.close(timeout=10)
+
+    def _connected(self) -> tuple[Any, Any]:
+        import logging
+
+        from distributed import Client, LocalCluster
+
+        for name in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        kind, _, number = self.address.partition(":")
+        own = None
+        try:
+            if kind == "local":
+                if not number.isdigit() or not int(number):
+                    raise BridgeError(f"--dask {self.address}: write local:2, with a number of workers")
+                own = LocalCluster(
+                    n_workers=int(number), threads_per_worker=1, processes=True, dashboard_address=None
+                )
+                return Client(own, timeout=self.patience), own
+            client = Client(self.address, timeout=self.patience)
+            client.wait_for_workers(1, timeout=self.patience)
+            return client, None
+        except (OSError, TimeoutError, ValueError) as error:
+            why = str(error) or type(error).__name__
+            raise UnavailableError(
+                f"--dask {self.address}: no scheduler with a worker answered within {self.patience:g} s "
+                f"({why}); start one with dask scheduler and dask worker, or use --dask local:2"
+            ) from None
+
+
+@cache
+def _cells(text: str) -> Any:
+    study = Study.from_json(text)
+    return study, list(study.cells())
+
+
+def made(text: str, place: int, start: int, stop: int) -> bytes:
+    """A chunk, on a worker: engines run in processes of their own, R never in Dask's."""
+    study, cells = _cells(text)
+    return Chunk(place, start, stop).made(study, cells[place])
