@@ -120,8 +120,10 @@ class Drift:
         ]
         if words := ", ".join(part for part in said if part):
             return f"{words}."
+        from bridge.report.text import plural
+
         less = " but digits and times" if self.digits or self.paces else ""
-        return f"Nothing changed in {self.common} fits{less}."
+        return f"Nothing changed in {plural(self.common, 'fit')}{less}."
 
 
 def drift(before: Results, after: Results) -> Drift:

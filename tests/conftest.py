@@ -14,12 +14,21 @@ TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked ``needs_r`` where R or rpy2 is not."""
-    if shutil.which("R") and find_spec("rpy2"):
-        return
+    """Skip what is marked ``needs_r`` where R or rpy2 is not, ``needs_browser`` where no browser is."""
+    here = {
+        "needs_r": ("R", shutil.which("R") and find_spec("rpy2")),
+        "needs_browser": ("a browser", chromium() and find_spec("playwright")),
+    }
     for item in items:
-        if item.get_closest_marker("needs_r"):
-            item.add_marker(pytest.mark.skip(reason="R is not here"))
+        for marker, (name, there) in here.items():
+            if not there and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"{name} is not here"))
+
+
+def chromium() -> str | None:
+    """A browser that playwright can drive, none of its own downloads."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @pytest.fixture(autouse=True)
