@@ -265,7 +265,7 @@ def save(found: Found, folder: Path, source: str, referee: Referee, engines: Seq
 
     engine, method, _, verdict, silent, _ = found.kind
     rows, whole = len(found.entry.frame), len(found.design.draw().frame)
-    quiet = "and says nothing" if silent else "and warns or refuses"
+    quiet = "is wrong and says nothing" if silent else "gives no right numbers, and says so"
     fields: dict[str, Any] = {
         "title": f"{engine}, {verdict}: hunted in {Path(source).stem}, seed {found.design.seed}",
         "formula": found.entry.formula,
@@ -275,7 +275,7 @@ def save(found: Found, folder: Path, source: str, referee: Referee, engines: Seq
         "source": f"lmmbridge hunt --design {Path(source).name} --seeds {found.design.seed}:"
         f"{found.design.seed + 1} --engines {engine} --method {method}; shrunk from {whole} rows to {rows}",
         "licence": "MIT",
-        "why": f"By {method}, {engine} {quiet}: {found.judgement.reason}.",
+        "why": f"By {method}, {engine} {quiet}: {' '.join(found.judgement.reason.split())}.",
     }
     fields |= {k: v for k, v in (("weights", found.entry.weights), ("offset", found.entry.offset)) if v}
     case = Case.create(folder, found.name(source), fields, found.entry.frame)
@@ -297,7 +297,8 @@ def draft(case: Case, referee: Referee, engines: Sequence[str] | None = None) ->
         if judgement.expected:
             continue
         fit = judgement.fit
-        size = f"gap {judgement.gap:.2g}" if math.isfinite(judgement.gap) else judgement.reason
+        reason = " ".join(judgement.reason.split())
+        size = f"gap {judgement.gap:.2g}" if math.isfinite(judgement.gap) else reason
         drafted.append(
             {
                 "engine": fit.engine,
@@ -305,7 +306,7 @@ def draft(case: Case, referee: Referee, engines: Sequence[str] | None = None) ->
                 "methods": [fit.method],
                 "verdicts": [judgement.verdict.value],
                 "size": size[:120],
-                "reason": judgement.reason,
+                "reason": reason,
             }
         )
     return case.save(known_difference=drafted) if drafted else case
