@@ -236,6 +236,7 @@ def shrunk(referee: Referee, found: Found, most: int = FITS) -> Found:
         left -= 1
         (got,) = alone.judge([made], engines=[fit.engine], profiles=[fit.profile]).judgements
         same = (got.verdict, got.silent) == (judgement.verdict, judgement.silent)
+        same = same and math.isfinite(got.gap) == math.isfinite(judgement.gap)
         # what little is left of a large gap is another kind
         if same and not (math.isfinite(judgement.gap) and abs(got.gap) < abs(judgement.gap) / 10):
             best, verdict = made, got
