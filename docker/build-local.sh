@@ -19,8 +19,9 @@ fi
 mkdir -p "$work/tmp"
 export TMPDIR="$work/tmp"
 B="buildah --root $work/root --runroot $work/run --storage-driver overlay"
+c=
 finish() {
-    $B rm -a >/dev/null 2>&1 || true
+    [ -z "$c" ] || $B rm "$c" >/dev/null 2>&1 || true
     umount "$work/root/overlay" 2>/dev/null || true
     [ -n "${WORK:-}" ] || rm -rf "$work"
 }
