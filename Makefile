@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help report test test-all lint image oldest clean setup
 
 help:
-	@echo "make report   fit every bundled case with every engine and write who agrees to reports/"
+	@echo "make report   fit every bundled case with every engine and write who agrees to reports/index.html"
 	@echo "make test     the test suite, less what is marked slow   (PYTEST='-n 2 -k pooling' to choose)"
 	@echo "make test-all the test suite, slow parts too"
 	@echo "make lint     ruff and mypy"

@@ -17,7 +17,7 @@ _CAUSE = {
     ),
     Verdict.WORSE_OPTIMUM: (
         "optimiser",
-        "Do what the reason says, take the profile tight, or an engine that found the optimum.",
+        "Take an engine that found the optimum.",
     ),
     Verdict.WRONG_COMPUTATION: (
         "computation",
@@ -47,7 +47,13 @@ def advice(judgement: Judgement) -> str:
     """What to do, in a sentence."""
     if judgement.verdict is Verdict.REFUSED and judgement.expected:
         return "Nothing to do: the refusal is right, the data cannot tell this model's numbers."
-    return _CAUSE[judgement.verdict][1]
+    said = _CAUSE[judgement.verdict][1]
+    if judgement.verdict is Verdict.WORSE_OPTIMUM:
+        remedy = judgement.reason.partition("; ")[2]
+        first = f"{remedy[0].upper()}{remedy[1:]}. " if remedy else ""
+        tight = "Try its most careful settings (tight). " if judgement.fit.profile == "default" else ""
+        return f"{first}{tight}{said}"
+    return said
 
 
 def warned(claim: str, silent: bool) -> str:

@@ -41,6 +41,7 @@
       cells += found;
       if (found) lines += 1;
     }
+    document.getElementById("matrix-h").dataset.shown = `${method}, ${profile}`;
     document.getElementById("count").textContent = `${lines} of ${rows.length} cases, ${cells} fits${verdict ? " with this verdict" : ""}`;
     rove(current());
   }
