@@ -283,3 +283,15 @@ def test_bundled_recordings_are_of_the_cases_as_they_are(found: Case) -> None:
     assert {about.fault(r.about) for r in kept} == {""}
     assert {r.fit.method for r in kept} == set(spec.methods)
     assert {r.fit.profile for r in kept} == {"default", "tight"}
+
+
+def test_bundled_recordings_have_the_published_numbers() -> None:
+    """Fits would be recorded under another case, engine or method, or their rows be mixed up."""
+    found = [r.fit for r in read(find("cases") / "sleepstudy" / FILE) if r.fit.method == "REML"]
+    assert {"lme4", "nlme", "glmmTMB", "lmerTest", "pbkrtest", "lm"} == {fit.engine for fit in found}
+    for fit in found:
+        beta = {row.term: row.estimate for row in fit.select("fixed")}
+        # Bates et al. (2015), section 5.2; equal to ordinary least squares, as the design is balanced.
+        assert beta == pytest.approx({"(Intercept)": 251.405, "Days": 10.467}, abs=6e-4)
+        # lm's residuals hold the subjects, too: 47.71.
+        assert fit.sigma == pytest.approx(47.71 if fit.engine == "lm" else 25.592, abs=6e-3)
