@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bridge.batch import Fits, Plan, fit
 from bridge.criterion import Criterion
 from bridge.denominator import KenwardRoger, satterthwaite

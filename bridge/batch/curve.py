@@ -10,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bridge.batch import lanes
 from bridge.batch.plan import Sums
 from bridge.model import Matrix, Vector
+
+Place = NDArray[np.intp] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -89,7 +92,7 @@ class Point:
     gamma: Matrix
     noise: Vector
 
-    def update(self, at: Matrix, other: Point, rows: Matrix) -> None:
+    def update(self, at: Place, other: Point, rows: Place) -> None:
         """Take over the `rows` of another Point at places `at`."""
         for name in ("theta", "value", "gradient", "hessian", "gamma", "noise"):
             getattr(self, name)[..., at] = getattr(other, name)[..., rows]
@@ -155,7 +158,7 @@ def slopes(at: Stage, G: Matrix, whole: bool = False) -> Slopes:
 
 def directions(s: Sums, factor: Matrix) -> Matrix:
     """G_i (d, k, k, r) at Lambda."""
-    half = np.einsum("iab,cbr->iacr", s.plan.basis, factor)
+    half: Matrix = np.einsum("iab,cbr->iacr", s.plan.basis, factor)
     return half + half.swapaxes(1, 2)
 
 

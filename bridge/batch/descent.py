@@ -121,7 +121,8 @@ def descend(s: Sums, theta: Matrix, polish: bool = True) -> tuple[Point, NDArray
         old, bound = here.value[active], 1e-12 * (1 + np.abs(here.value[active]))
         done = converged[active] = np.abs(gain) <= bound
         if not polish:
-            active, unit, old, gain, step = (a[..., ~done] for a in (active, unit, old, gain, step))
+            active, unit, step = active[~done], unit[:, ~done], step[:, ~done]
+            old, gain = old[~done], gain[~done]
             gradient, bound, done = gradient[:, ~done], bound[~done], done[~done]
             if not len(active):
                 break
@@ -164,12 +165,14 @@ def settle(s: Sums, theta: Matrix) -> tuple[Point, NDArray[np.bool_]]:
 def columns(plan: Plan, theta: Matrix) -> Matrix:
     """Length of each column of Lambda (k, r)."""
     factor = np.einsum("iab,ir->abr", plan.basis, theta)
-    return np.sqrt(np.einsum("abr,abr->br", factor, factor))
+    found: Matrix = np.sqrt(np.einsum("abr,abr->br", factor, factor))
+    return found
 
 
 def flattened(plan: Plan, theta: Matrix) -> Matrix:
     """Theta with the small columns of Lambda at zero."""
-    return theta * (columns(plan, theta) > SMALL)[plan.basis.sum(1).argmax(1)]
+    kept: Matrix = (columns(plan, theta) > SMALL)[plan.basis.sum(1).argmax(1)]
+    return np.asarray(theta * kept)
 
 
 def unstable(plan: Plan, at: Point) -> NDArray[np.bool_]:

@@ -15,7 +15,8 @@ from bridge.model import Matrix
 
 def halves(s: Sums, at: Stage) -> Matrix:
     """A (p, p, r) with A A' = Phi / sigma2, user's coefficients, relative to the unit of y."""
-    return np.einsum("ij,mjr->imr", s.plan.T, at.B)
+    found: Matrix = np.einsum("ij,mjr->imr", s.plan.T, at.B)
+    return found
 
 
 def satterthwaite(s: Sums, at: Stage) -> Matrix:

@@ -36,7 +36,7 @@ class Baseline:
 
     @classmethod
     def of(cls, name: str, model: Model) -> Baseline:
-        """``lm``: all rows alike. ``cluster means``: one row a cluster. ``no pooling``: a level each, fixed."""
+        """``lm``: all rows alike. ``cluster means``: one row a cluster. ``no pooling``: levels fixed."""
         X, p = model.X, model.p
         index, q = model.random[0].index, len(model.random[0].levels)
         D = np.zeros((model.n, q))

@@ -1,11 +1,11 @@
-"""Chunk: some replicates of one design, drawn, fitted and judged: one task, one file, the same bits anywhere."""
+"""Chunk: some replicates of one design, drawn, fitted and judged; one task, one file, anywhere the same."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bridge.run import Executor
 
 LANE = 2000
-"""Replicates drawn and fitted together within a chunk: memory does not grow with the chunk beyond its rows."""
+"""Replicates drawn and fitted together within a chunk: beyond them memory is that of its rows."""
 
 
 def schema() -> pa.Schema:
@@ -59,7 +59,6 @@ class Chunk:
         executor : Executor, optional
             For engines other than ``batch``; workers of its own if not given.
         """
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         sink = io.BytesIO()
@@ -192,10 +191,18 @@ def _verdicts(
     from bridge.model import build
 
     model = build(cell.formula, frame, name=name)
-    reference = referee(model, method, fits)
+    models = {"partial": model, "complete": replace(model, random=())}
+    adapters = [adapter(fit.engine) for fit in fits]
+    references = {
+        pooling: referee(
+            models[pooling], method, [f for f, a in zip(fits, adapters, strict=True) if a.pooling == pooling]
+        )
+        for pooling in {a.pooling for a in adapters}
+    }
     between = dict(zip(model.names, containment(model), strict=True))
-    for fit in fits:
-        said = judge(name, model, reference, fit, adapter(fit.engine))
+    for fit, engine in zip(fits, adapters, strict=True):
+        reference = references[engine.pooling]
+        said = judge(name, models[engine.pooling], reference, fit, engine)
         fixed = {row.term: row for row in fit.select("fixed")}
         for estimand, (term, _) in cell.truths.items():
             row = fixed.get(term)

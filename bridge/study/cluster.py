@@ -40,9 +40,11 @@ class Cluster:
         """See `bridge.study.hand.Hands.run`; a chunk whose worker died is made by another."""
         from distributed import as_completed
 
+        waiting: Any = as_completed
+
         text, left = study.to_json(), list(chunks)[::-1]
         most = AHEAD * max(1, sum(self.client.nthreads().values()))
-        pending = as_completed(raise_errors=False)
+        pending = waiting(raise_errors=False)
         going: dict[Any, Chunk] = {}
 
         def give() -> None:
@@ -81,7 +83,9 @@ class Cluster:
     def _connected(self) -> tuple[Any, Any]:
         import logging
 
-        from distributed import Client, LocalCluster
+        import distributed
+
+        dask: Any = distributed  # untyped
 
         for name in ("distributed", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -91,11 +95,11 @@ class Cluster:
             if kind == "local":
                 if not number.isdigit() or not int(number):
                     raise BridgeError(f"--dask {self.address}: write local:2, with a number of workers")
-                own = LocalCluster(
+                own = dask.LocalCluster(
                     n_workers=int(number), threads_per_worker=1, processes=True, dashboard_address=None
                 )
-                return Client(own, timeout=self.patience), own
-            client = Client(self.address, timeout=self.patience)
+                return dask.Client(own, timeout=self.patience), own
+            client = dask.Client(self.address, timeout=self.patience)
             client.wait_for_workers(1, timeout=self.patience)
             return client, None
         except (OSError, TimeoutError, ValueError) as error:

@@ -45,7 +45,7 @@ def zipped(summary: Summary) -> Any:
     if not rows:
         return None
     bars = (
-        alt.Chart(alt.Data(values=rows))
+        _chart(rows)
         .mark_rule(strokeWidth=0.7, clip=True)
         .encode(
             x=alt.X("low:Q", title="95 % t interval − truth"),
@@ -87,15 +87,19 @@ def along(summary: Summary, measure: str) -> Any:
         for r in records
         if measure in r and _number(r[axis]) is not None
     ]
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = _chart(rows).encode(
         x=alt.X(f"{axis}:Q"),
         color=alt.Color("who:N", title=None, scale=alt.Scale(range=PALETTE)),
     )
     line = base.mark_line(point=True).encode(
-        y=alt.Y(f"{measure}:Q", title=measure), strokeDash=alt.StrokeDash("who:N", title=None)
+        y=alt.Y(f"{measure}:Q", title=measure), strokeDash=alt.StrokeDash("who:N", legend=None)
     )
     bars = base.mark_rule().encode(y=alt.Y("low:Q", title=measure), y2="high:Q")
-    return alt.layer(bars, line).properties(width=260, height=220).facet(facet="where:N", columns=3)
+    return (
+        alt.layer(bars, line)
+        .properties(width=260, height=220)
+        .facet(facet=alt.Facet("where:N", title=None), columns=3)
+    )
 
 
 def failures(summary: Summary) -> Any:
@@ -107,10 +111,17 @@ def failures(summary: Summary) -> Any:
     rows = failing(summary)
     if not rows:
         return None
-    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("who:N", title=None, sort="-x"))
+    base = _chart(rows).encode(y=alt.Y("who:N", title=None, sort="-x"))
     bars = base.mark_rule().encode(x=alt.X("low:Q", title="silent failures, share of fits"), x2="high:Q")
     points = base.mark_point(filled=True, size=70, color="#D55E00").encode(x="silent:Q")
     return alt.layer(bars, points).properties(width=420)
+
+
+def _chart(rows: list[dict[str, Any]]) -> Any:
+    import altair as alt
+
+    data: Any = alt.Data
+    return alt.Chart(data(values=rows))
 
 
 def who(engine: str, method: str, profile: str) -> str:

@@ -50,11 +50,12 @@ def page(
         f"{len(summary.cells)} designs, {done} of {study.replicates} replicates of each, seed {study.seed}. "
         "± is the Monte Carlo standard error (Morris, White & Crowther 2019, doi 10.1002/sim.8086).",
         "",
-        "Empirical SE: sd of the estimates. Model SE: root of the mean squared standard error. Coverage: of 95 % "
-        "intervals; t has inner-outer df, lm's n − p; where a variance is zero Satterthwaite's df take it as known.",
+        "Empirical SE: sd of the estimates. Model SE: root of the mean squared standard error. Coverage: of "
+        "95 % intervals; t has inner-outer df, lm's n − p; where a variance is zero Satterthwaite's df take it "
+        "as known.",
         "",
     ]
-    lines += ["## Performance", ""] + _performance(summary)
+    lines += ["## Performance", "", *_performance(summary)]
     if rows := failing(summary):
         lines += ["", "## Agreement", "", *_agreement(summary, rows)]
     lines += ["", "## Audit", "", *[f"- {line}" for line in audited]] if audited else []
