@@ -65,7 +65,7 @@ def _confounded(model: Model) -> list[str]:
     """Terms whose effects X fits already, and pairs of grouping factors that make the same groups."""
     reasons = []
     basis = np.linalg.qr(_centred(model))[0]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(0x6C6D6D627269646765)  # not 0: a column drawn with that seed is no accident
     for t, term in enumerate(model.random):
         q, k = len(term.levels), len(term.names)
         effect = np.sum(term.Z * rng.standard_normal((q, k))[term.index], axis=1)
