@@ -277,10 +277,10 @@ def test_a_silent_failure_is_counted_and_kept_whole(tmp_path: Path, monkeypatch:
     found = sorted((tmp_path / "worst").glob("*.toml"))
     assert len(found) == 5
     cell, (_, place, replicate) = list(asked.cells())[1], found[-1].stem.rsplit("-", 2)
-    assert (place, replicate) == ("1", "2")
+    assert place == "1"
     made = program("-m", "bridge.cli", "generate", "--name", "bad", "--from", str(found[-1]), cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    (seed,) = cell.seeds(2, 3)
+    (seed,) = cell.seeds(int(replicate), int(replicate) + 1)
     drawn = pq.read_table(tmp_path / "cases" / "bad" / "data.parquet")["y"].to_numpy()
     assert np.array_equal(drawn, cell.again(seed).draw().frame.y.to_numpy())
 
@@ -315,7 +315,7 @@ def test_a_grid_that_explodes_asks_first(tmp_path: Path) -> None:
     asked = study(
         tmp_path, grid={"icc": [i / 1e4 for i in range(1, 3000)], "intercept": [float(i) for i in range(900)]}
     )
-    with pytest.raises(CaseError, match="2699100 designs and .* fits; say --yes"):
+    with pytest.raises(CaseError, match=r"2699100 designs and \d+ fits; say --yes"):
         check(asked)
 
 

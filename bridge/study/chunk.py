@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bridge.fit import Fit, Method
+from bridge.fit import Fit, Method, Row
 from bridge.study.baseline import Baseline
 from bridge.study.cell import Cell
 from bridge.study.spec import BATCH, Study
@@ -214,7 +214,7 @@ def _verdicts(
                 "estimand": estimand,
                 "estimate": math.nan if row is None else row.estimate,
                 "std_error": None if row is None else row.std_error,
-                "df": None if row is None else row.df,
+                **_freedom(engine.df, row),
                 "between_df": between[term],
                 "gap": said.gap,
                 "converged": fit.status == "ok" and fit.converged is not False,
@@ -224,6 +224,15 @@ def _verdicts(
                 "claim": said.claim,
                 "reason": "" if said.verdict.passes else said.reason,
             }
+
+
+def _freedom(rule: str, row: Row | None) -> dict[str, float | None]:
+    """The engine's own df, in the columns of their rule; inner-outer df are `between_df` already."""
+    if row is None:
+        return {}
+    if rule == "kenward-roger":
+        return {"adjusted_error": row.std_error, "adjusted_df": row.df}
+    return {"df": row.df} if rule == "satterthwaite" else {}
 
 
 def referee(model: Model, method: Method, fits: Sequence[Fit] = ()) -> Any:
