@@ -7,8 +7,10 @@ import os
 import platform
 import shlex
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bridge
@@ -34,7 +36,8 @@ def provenance(agreement: Agreement, seconds: float) -> Grid:
         **recorded(agreement),
         "NumPy's BLAS": blas(),
         "threads per worker": "1",
-        "platform": f"{platform.platform()}, {os.cpu_count()} CPUs",
+        "platform": platform.platform(),
+        "CPU": f"{cpu()}, {os.cpu_count()} of them",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": shlex.join(["lmmbridge", *sys.argv[1:]]),
         "tolerances": f"sha256:{tolerances}",
@@ -49,6 +52,16 @@ def recorded(agreement: Agreement) -> dict[str, str]:
     kept = [j.fit.recorded for j in agreement.judgements if j.fit.recorded is not None]
     places = dict.fromkeys(f"{origin.software} on {origin.platform}, {origin.date}" for origin in kept)
     return {"recorded fits": "; ".join(places)} if kept else {}
+
+
+def cpu() -> str:
+    """The processor's name, as far as the system tells."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def blas() -> str:
