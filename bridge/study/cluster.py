@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
+from threading import local
 from typing import Any
 
 from bridge.errors import BridgeError, UnavailableError
@@ -116,7 +117,14 @@ def _cells(text: str) -> Any:
     return study, list(study.cells())
 
 
+_kept = local()  # a thread's own: `LocalWorkers` are not shared, and end with the thread that started them
+
+
 def made(text: str, place: int, start: int, stop: int) -> bytes:
-    """A chunk, on a worker: engines run in processes of their own, R never in Dask's."""
+    """A chunk, on a worker: engines run in processes of their own, which are kept; R never in Dask's."""
+    from bridge.run import LocalWorkers
+
     study, cells = _cells(text)
-    return Chunk(place, start, stop).made(study, cells[place])
+    if not hasattr(_kept, "workers"):
+        _kept.workers = LocalWorkers(1)
+    return Chunk(place, start, stop).made(study, cells[place], _kept.workers)
