@@ -168,6 +168,7 @@ def packed(found: dict[str, Any]) -> str:
 def payload(results: Results) -> dict[str, Any]:
     """What the page's program reads when a cell is opened: rows keyed by case and method, numbers short."""
     keys: dict[tuple[str, str], dict[tuple[Any, ...], int]] = {}
+    shown: dict[str, list[tuple[Any, ...]]] = {}
     cases = [
         {"name": c.name, "title": c.title, "formula": c.formula, "why": c.why, "command": c.command}
         for c in results.cases
@@ -175,15 +176,18 @@ def payload(results: Results) -> dict[str, Any]:
     fits = []
     for fit in results.fits:
         known = keys.setdefault((fit.case, fit.method), {})
+        table = shown.setdefault(f"{fit.case}\n{fit.method}", [])
         rows = []
         for row in fit.rows:
-            key = (where(row), _short(row.reference, 12), text.clean(row.scale))
-            place = known.setdefault(key, len(known))
+            right = _short(row.reference, 12)
+            key = (row.quantity, row.group, row.level, row.term, row.scale, right)
+            if key not in known:
+                known[key] = len(table)
+                table.append((where(row), right, text.clean(row.scale)))
             numbers = (_short(row.estimate, 12), _short(row.difference, 3), _short(row.tolerance, 2))
-            rows.append([place, *numbers, _short(row.lre, 3), int(row.ok)])
+            rows.append([known[key], *numbers, _short(row.lre, 3), int(row.ok)])
         fits.append(_entry(fit, rows))
-    table = {f"{case}\n{method}": list(found) for (case, method), found in keys.items()}
-    return {"cases": cases, "fits": fits, "rows": table}
+    return {"cases": cases, "fits": fits, "rows": shown}
 
 
 def _entry(fit: FitResult, rows: list[Any]) -> dict[str, Any]:
