@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.drift import DIGIT, PACE
 from bridge.report import text
 from bridge.report.grid import Grid
+from bridge.report.league import number
 
 if TYPE_CHECKING:
     from bridge.drift import Drift, Key
@@ -20,14 +21,16 @@ def tables(found: Drift) -> Iterator[tuple[str, Grid]]:
     if found.software:
         yield (
             "Software",
-            Grid(("", "before", "after"), tuple((a, b or "–", c or "–") for a, b, c in found.software)),
+            Grid(
+                ("software", "before", "after"), tuple((a, b or "–", c or "–") for a, b, c in found.software)
+            ),
         )
     if found.verdicts:
         changed = [
-            (_fit(c.key), c.before, c.after, "worse" if c.worse else "", c.reason)
+            (_fit(c.key), c.before, c.after, "worse" if c.worse else "other", c.reason)
             for c in sorted(found.verdicts, key=lambda c: not c.worse)
         ]
-        yield "Verdicts", Grid(("fit", "before", "after", "", "why"), tuple(changed))
+        yield "Verdicts", Grid(("fit", "before", "after", "change", "why"), tuple(changed))
     if found.values:
         moved = [
             (_fit(m.key), m.what, text.number(m.before, 10), text.number(m.after, 10), text.size(m.times))
@@ -49,14 +52,14 @@ def tables(found: Drift) -> Iterator[tuple[str, Grid]]:
                 p.engine,
                 p.profile,
                 str(p.fits),
-                f"{1e3 * p.before:.2g}",
-                f"{1e3 * p.after:.2g}",
-                f"{p.ratio:.2g}",
+                number(1e3 * p.before),
+                number(1e3 * p.after),
+                number(p.ratio),
             )
             for p in sorted(found.paces, key=lambda p: -p.ratio)
         ]
         columns = ("engine", "settings", "fits", "ms before", "ms after", "median ratio")
-        yield f"Engines that take {PACE:.0f} times as long or half", Grid(columns, tuple(times))
+        yield f"Engines whose times changed {PACE:.0f}-fold or more", Grid(columns, tuple(times))
     for title, keys in (("Only before", found.gone), ("Only after", found.new)):
         if keys:
             yield f"{title}{_more(len(keys))}", Grid(("fit",), tuple((_fit(key),) for key in keys[:MOST]))
