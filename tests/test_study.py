@@ -202,7 +202,7 @@ def test_baselines_are_least_squares(tmp_path: Path) -> None:
                 assert error[0, j] == pytest.approx(right.bse[term], rel=1e-9)
 
 
-PUBLISHED = {  # RMSE and coverage, 20,000 replicates; Satterthwaite of 2,000 (Cross Validated 630190, simulated)
+PUBLISHED = {  # RMSE and coverage, 20,000 replicates; Satterthwaite of 2,000 (in R, lme4)
     0.05: ((0.250, 0.485), (0.197, 0.878, 0.918, 0.993, 0.945)),
     0.30: ((0.579, 0.202), (0.372, 0.909, 0.945, 0.954, 0.953)),
     0.60: ((0.814, 0.130), (0.504, 0.913, 0.948, 0.949, 0.953)),
@@ -210,7 +210,7 @@ PUBLISHED = {  # RMSE and coverage, 20,000 replicates; Satterthwaite of 2,000 (C
 
 
 def test_the_founding_question_has_its_published_figures(tmp_path: Path) -> None:
-    """The study would not say what an independent simulation in R said, within Monte Carlo error (z < 4.5)."""
+    """The study would not say what an independent simulation in R said, within Monte Carlo error."""
     asked = Study.load(find("founding-question"))
     asked = asked.model_copy(
         update={"replicates": 2000, "grid": {"icc": list(PUBLISHED), "informative": [0.0]}, "audited": 0}

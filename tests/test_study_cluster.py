@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from bridge.errors import BridgeError, UnavailableError
 from bridge.study.folder import Folder, chunks
 from bridge.study.hand import Here
 from bridge.study.run import check, run
 from bridge.study.spec import Study
-
 from tests.front import environment
 from tests.test_study import TEXT, digest, study
 

@@ -1,4 +1,4 @@
-"""Lanes: algebra of many small matrices (m, m, ...), the replicate last, so that each entry is one long array."""
+"""Lanes: algebra of many small matrices (m, m, ...), the replicate last: each entry is one long array."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def page(
         "± is the Monte Carlo standard error (Morris, White & Crowther 2019, doi 10.1002/sim.8086).",
         "",
         "Empirical SE: sd of the estimates. Model SE: root of the mean squared standard error. Coverage: of "
-        "95 % intervals; t has inner-outer df, lm's n − p; where a variance is zero Satterthwaite's df take it "
-        "as known.",
+        "95 % intervals; t has inner-outer df, lm's n − p; where a variance is zero Satterthwaite's df "
+        "take it as known.",
         "",
     ]
     lines += ["## Performance", "", *_performance(summary)]
