@@ -183,14 +183,21 @@ def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
 def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
     """File with this content, or no change at all: a temporary file beside it, then a rename.
 
+    A link stays a link; a device or a pipe is written to as it is.
+
     Raises
     ------
     StoreError
         Read-only folder, full disk, absent folder.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if os.path.isfile(path) else Path(path)
+    if os.path.isdir(path):  # and "", which has no name to put a temporary file beside
+        raise StoreError(f"{path}: is a folder; name a file in it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)  # a device or a pipe: a rename would put a file in its place
+            return
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()

@@ -214,6 +214,8 @@ def of_entry(
         raise ModelError(f"formula {entry.formula!r}: has no random term, so nothing is pooled; add (1 | g)")
     if problems := entry.problems():
         raise ModelError(f"{entry.where or entry.name}: not identified: {'; '.join(problems)}")
+    if not entry.model.names:
+        raise ModelError(f"formula {entry.formula!r}: has no fixed effect to explain; add one")
     if coef is not None and coef not in entry.model.names:
         known = ", ".join(entry.model.names)
         raise ModelError(f'coefficient "{coef}": is not in the model; use one of {known}')

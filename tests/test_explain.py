@@ -235,3 +235,11 @@ def test_the_readme_s_shares_are_the_case_s() -> None:
         row = table.loc[table["rows"] == rows].iloc[0]
         for share in (row.share_lm, row.share_mixed):
             assert f"{100 * share:.2f}".lstrip("0") + " %" in readme
+
+
+def test_a_model_without_fixed_effects_is_refused_in_words(tmp_path: Path) -> None:
+    """``y ~ 0 + (1 | g)`` would be a traceback: there is no coefficient to take."""
+    two_arms(1, SIZES).to_csv(tmp_path / "a.csv", index=False)
+    code, out, err = said(str(tmp_path / "a.csv"), "y ~ 0 + (1 | g)")
+    assert (code, out) == (2, "")
+    assert "has no fixed effect to explain" in err
