@@ -98,3 +98,14 @@ def test_a_lower_optimum_found_later_replaces_the_reference(tmp_path) -> None:
 def test_numbers(value: float, shown: str) -> None:
     """A table would show NaN, or too many digits."""
     assert text.number(value) == shown
+
+
+def test_a_wide_grid_is_split_and_never_squeezed():
+    """With sixteen engines the column `right` itself was cut to `9.2…`."""
+    names = tuple(f"engine{i:02d}" for i in range(16))
+    grid = Grid(("", "right", *names), (("slope", "1.23456", *("1.23456",) * 16),), numeric=True)
+    parts = grid.split(80, kept=2)
+    assert tuple(name for part in parts for name in part.head[2:]) == names
+    assert all(part.head[:2] == ("", "right") for part in parts)
+    assert max(len(line) for part in parts for line in part.text().splitlines()) <= 80
+    assert grid.split(10, kept=2)[0].head == ("", "right", "engine00")  # never without an engine

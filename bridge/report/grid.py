@@ -67,6 +67,24 @@ class Grid:
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    def split(self, width: int, kept: int = 1) -> tuple[Grid, ...]:
+        """Grids of at most `width` characters, side by side; each has the first `kept` columns."""
+        columns = list(zip(self.head, *self.rows, strict=True))
+        sizes = [max(len(text.clean(cell)) for cell in column) + 3 for column in columns]
+        blocks: list[list[int]] = [[]]
+        for i in range(kept, len(columns)):
+            if blocks[-1] and sum(sizes[:kept]) + sum(sizes[j] for j in blocks[-1]) + sizes[i] > width:
+                blocks.append([])
+            blocks[-1].append(i)
+
+        def pick(row: tuple[str, ...], block: list[int]) -> tuple[str, ...]:
+            return (*row[:kept], *(row[i] for i in block))
+
+        return tuple(
+            Grid(pick(self.head, block), tuple(pick(row, block) for row in self.rows), self.numeric)
+            for block in blocks
+        )
+
     def rich(self) -> Table:
         """For a terminal, signs in colour."""
         from rich import box

@@ -36,7 +36,8 @@ def show(agreement: Agreement, out: Console) -> None:
     for block, judgements in tables.blocks(agreement).items():
         out.print(title(block), style="bold", markup=False)
         if (grid := tables.quantities(judgements)) is not None:
-            out.print(grid.rich())
+            for part in grid.split(out.width, kept=2):
+                out.print(part.rich())
         if said := conventions.note(judgements):
             out.print(text.clean(said), style="dim", markup=False, soft_wrap=True)
         out.print(tables.verdicts(judgements).rich())
@@ -45,7 +46,8 @@ def show(agreement: Agreement, out: Console) -> None:
 
 def summarise(agreement: Agreement, out: Console) -> None:
     """A run: cases by engines, each unexpected fit with its worst rows, silent failures, what was missing."""
-    out.print(tables.matrix(agreement).rich())
+    for part in tables.matrix(agreement).split(out.width):
+        out.print(part.rich())
     out.print(text.LEGEND, style="dim", markup=False)
     for name, reason, rows in tables.unexpected(agreement):
         out.print(f"\n{text.clean(name)}: {text.clean(reason)}", style="red", markup=False, soft_wrap=True)
