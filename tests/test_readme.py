@@ -83,4 +83,3 @@ def test_number_of_cases() -> None:
     text = README.read_text(encoding="utf-8")
     cases = discover(find("cases"))
     assert f"{len(cases)} cases" in text
-    assert f"{sum(7 * len(case.spec.methods) for case in cases)} fits" in text
