@@ -119,6 +119,7 @@ def descend(prepared: Products, theta: Vector) -> Optimum:
             radius = length(step) / 4
             continue
         if not exact:
+            assert new.hessian is not None
             moved = new.theta - here.theta
             missed = new.gradient - here.gradient - (new.hessian + correction) @ moved
             correction = correction + secant(moved, missed)

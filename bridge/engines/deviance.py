@@ -163,7 +163,7 @@ def values(p: Products, thetas: Matrix) -> Vector:
     W, logs = whitener(times(p.R, factors[0][:, None]))
     Y = times(W, p.C.reshape(q, k, -1)).reshape(s, q * k, -1)
     try:
-        L = np.linalg.cholesky(sandwich(p, p.E + Y.swapaxes(1, 2) @ Y, factors))
+        L = np.asarray(np.linalg.cholesky(sandwich(p, p.E + Y.swapaxes(1, 2) @ Y, factors)), np.float64)
     except np.linalg.LinAlgError:
         return np.array([reach(p, theta) for theta in thetas])
     out: Vector = total(p, logs.sum(-1), L.diagonal(0, 1, 2))

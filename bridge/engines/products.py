@@ -262,7 +262,8 @@ def moments(Z: Matrix, y: Vector, level: NDArray[np.intp], term: Term, within: f
         share = (1e-8 * N.max() < N).ravel()
         b, unit = a[share, 0] / N[share, 0], float((1 / N[share]).mean())
         G = np.array([[b @ b / max(len(b) - reml, 1) / within - unit]]) if within > 0 else np.eye(1)
-        return np.sqrt(np.maximum(G[0], 1e-3))
+        start: Vector = np.sqrt(np.maximum(G[0], 1e-3))
+        return start
     some = slice(None, None, 1 + q // MANY)
     N, a = sums(Z[:, :, None] * Z[:, None, :], level, q)[some], a[some]
     w, V = np.linalg.eigh(N)
