@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bridge import engines, tolerance
 from bridge.comparison import Comparison
 from bridge.errors import BridgeError
-from bridge.report import conventions, diagnosis, digits, explain, league, text
+from bridge.report import conventions, diagnosis, digits, document, explain, league, tables, text
 from bridge.report.apart import pairs
 from bridge.report.grid import Grid
 from bridge.report.measured import worst_here
@@ -69,7 +69,7 @@ def gather(agreement: Agreement, seconds: float, extras: Extras) -> Results:
     """
     near, left = pairs(agreement)
     profiles = dict.fromkeys(j.fit.profile for j in agreement.judgements)
-    tables = {profile: league.league(agreement, profile, extras.sizes) for profile in profiles}
+    leagues = {profile: league.league(agreement, profile, extras.sizes) for profile in profiles}
     return Results(
         sentence=agreement.sentence,
         exit_code=agreement.exit_code,
@@ -81,7 +81,8 @@ def gather(agreement: Agreement, seconds: float, extras: Extras) -> Results:
         fits=tuple(map(_fit, agreement.judgements)),
         pairs=tuple(near),
         pairs_left_out=left,
-        league=tuple(_table(grid, f"Profile {p}") for p, grid in tables.items() if grid.rows),
+        numbers=tuple(_numbers(agreement)),
+        league=tuple(_table(grid, f"Profile {p}") for p, grid in leagues.items() if grid.rows),
         explained=tuple(
             Explained(
                 case=found.name,
@@ -97,6 +98,15 @@ def gather(agreement: Agreement, seconds: float, extras: Extras) -> Results:
         tolerances=tuple(_tolerances(agreement)),
         requirements=tuple(_requirements(agreement.judgements)),
     )
+
+
+def _numbers(agreement: Agreement) -> Iterable[Table]:
+    """What ``lmmbridge compare`` prints of one model; a catalogue's would fill books."""
+    if len({j.case for j in agreement.judgements}) > 1:
+        return
+    for block, judgements in tables.blocks(agreement).items():
+        if (grid := tables.quantities(judgements)) is not None:
+            yield _table(grid, document.title(block), conventions.note(judgements))
 
 
 def _table(grid: Grid, title: str = "", note: str = "") -> Table:

@@ -220,6 +220,8 @@ class Results(_Part):
     ----------
     facts : tuple of (str, str)
         Provenance: versions, BLAS, CPU, platform, date, command, hash of the tolerances.
+    numbers : tuple of Table
+        Of a run of one model: a row a quantity, a column an engine, for each method and profile.
     """
 
     schema_: Literal["lmmbridge-report/1"] = SCHEMA
@@ -233,6 +235,7 @@ class Results(_Part):
     fits: tuple[FitResult, ...] = ()
     pairs: tuple[Pair, ...] = ()
     pairs_left_out: int = 0
+    numbers: tuple[Table, ...] = ()
     league: tuple[Table, ...] = ()
     explained: tuple[Explained, ...] = ()
     tolerances: tuple[Allowed, ...] = ()

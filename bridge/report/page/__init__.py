@@ -132,6 +132,7 @@ def render(
         legend=text.LEGEND.split("   "),
         formal=formal,
         drift=drift,
+        beside=folder is not None,
         style=files("bridge.report.page").joinpath("style.css").read_text(encoding="utf-8"),
         script=script,
         hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
