@@ -361,7 +361,7 @@ def test_bundled_studies_are_valid() -> None:
 
 def test_the_command_reports(tmp_path: Path) -> None:
     """``lmmbridge study`` would not write its report, or --dry-run would begin work."""
-    (tmp_path / "study.toml").write_text(TEXT)
+    (tmp_path / "study.toml").write_text('title = "<script>alert(1)</script>"\n' + TEXT)
     dry = program("-m", "bridge.cli", "study", "study.toml", "--dry-run", cwd=tmp_path)
     assert dry.returncode == 0
     assert "2 designs x 60 replicates" in dry.stdout
@@ -370,7 +370,9 @@ def test_the_command_reports(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"report.md", "summary.parquet", "chunks"} <= made
-    assert "coverage Kenward-Roger" in (tmp_path / "out" / "report.md").read_text()
+    said = (tmp_path / "out" / "report.md").read_text()
+    assert "coverage Kenward-Roger" in said
+    assert "<script>" not in said
     lost = program("-m", "bridge.cli", "study", "nowhere", cwd=tmp_path)
     assert lost.returncode == 2
     assert "founding-question" in lost.stderr

@@ -10,6 +10,7 @@ from typing import Any
 import tomlkit
 
 from bridge.data import write_bytes, write_table
+from bridge.report import text
 from bridge.study.cell import spell
 from bridge.study.figures import figures, who
 from bridge.study.spec import Study
@@ -45,7 +46,7 @@ def page(
 ) -> str:
     """The report's text."""
     done = min((t.replicates for t in summary.tallies.values()), default=0)
-    lines = [f"# {study.title or 'Study'}", ""]
+    lines = [f"# {text.markdown(study.title or 'Study')}", ""]
     lines += [
         f"{len(summary.cells)} designs, {done} of {study.replicates} replicates of each, seed {study.seed}. "
         "± is the Monte Carlo standard error (Morris, White & Crowther 2019, doi 10.1002/sim.8086).",
