@@ -25,7 +25,7 @@ def arrows(found: Explanation) -> Any:
     levels = found.pooling.levels[0]
     order = spread(levels.rows, MOST_LEVELS)
     panels = [_panel(found, levels, order, i) for i in range(min(len(levels.names), MOST_TERMS))]
-    under = "From a level's own estimate to the pooled one: the fewer its rows, the further it goes"
+    under = "From a level's own estimate to the pooled one: the less its rows tell, the nearer to the line"
     if levels.rows.min() == levels.rows.max():
         under = "From a level's own estimate to the pooled one"
     if len(order) < len(levels.rows):
