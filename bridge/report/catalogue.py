@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PANELS, POINTS = 6, 40
 LARGEST = 20_000
 """Rows up to which a case gets a picture."""
-SILENT = ("nothing is said", "says nothing", "silently", "no warning", "converged is true", "not a word")
+SILENT = ("nothing is said", "says nothing", "silently", "no warning", "not a word")
 """How a known difference says that the engine gave no warning."""
 
 
