@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -246,10 +246,7 @@ class Referee:
             for method in entry.methods
             if methods is None or method in methods
         }
-        tasks = {
-            where: [self._task(*group, engine, profile) for engine in chosen for profile in profiles]
-            for where, group in groups.items()
-        }
+        tasks = self._tasks(groups.values(), chosen, profiles)
         home = {task: where for where, these in tasks.items() for task in these}
         fits: dict[Where, dict[Task, Fit]] = defaultdict(dict)
         pending: dict[Where, Future[tuple[list[Judgement], list[str]]]] = {}
@@ -293,14 +290,7 @@ class Referee:
         watch: Watch | None = None,
     ) -> dict[Where, list[Fit]]:
         """Fits of entries, unjudged: by engine, then by profile. What the store has is not made again."""
-        tasks = {
-            (entry.name, method): [
-                self._task(entry, method, engine, profile)
-                for engine in _chosen(engines)
-                for profile in profiles
-            ]
-            for entry, method in groups
-        }
+        tasks = self._tasks(groups, _chosen(engines), profiles)
 
         def finished(done: int, total: int, task: Task, fit: Fit) -> None:
             if watch is not None:
@@ -320,6 +310,17 @@ class Referee:
     ) -> list[tuple[Task, Fit]]:
         store = Unread(self.store.folder) if self.store is not None and self.fresh else self.store
         return execute(tasks, store, self.executor, finished, instead)
+
+    def _tasks(
+        self, groups: Iterable[tuple[Entry, Method]], engines: Sequence[str], profiles: Sequence[Profile]
+    ) -> dict[Where, list[Task]]:
+        """By engine, then by profile."""
+        return {
+            (entry.name, method): [
+                self._task(entry, method, engine, profile) for engine in engines for profile in profiles
+            ]
+            for entry, method in groups
+        }
 
     def _task(self, entry: Entry, method: Method, engine: str, profile: Profile) -> Task:
         data = entry.path if entry.path is not None else entry.frame

@@ -17,7 +17,7 @@ from bridge.data import content_hash
 from bridge.errors import BridgeError
 from bridge.fit import Fit, Method, Profile
 from bridge.formula import parse
-from bridge.judge import claim
+from bridge.judge import claim, gone
 from bridge.model import Matrix, Model, Vector
 from bridge.reference import Optimum, Reference
 from bridge.relation import RELATIONS, Image, Original, Relation, told_back, translation
@@ -154,10 +154,7 @@ def _judged(one: Retold, base: Fit, image: Fit) -> Judgement:
     known = next((k for k in one.entry.known if k.matches(*about, one.relation.name)), None)
     surprise = ""
     if known is not None and not verdict.neutral and verdict not in known.verdicts:
-        surprise = (
-            f"a known difference is gone: expected {' or '.join(known.verdicts)} ({known.reason}), "
-            f"got {verdict}; remove or narrow the entry in case.toml"
-        )
+        surprise = gone(known, verdict)
     elif known is None and not (verdict.passes or verdict.neutral):
         # An answer that is known to be wrong in these words need not be the same in others.
         known = next((k for k in one.entry.known if k.matches(*about)), None)

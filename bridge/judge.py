@@ -53,10 +53,7 @@ def judge(
     surprise = ""
     if mine is not None and not outcome.verdict.neutral:
         if outcome.verdict not in mine.verdicts:
-            surprise = (
-                f"a known difference is gone: expected {' or '.join(mine.verdicts)} ({mine.reason}), "
-                f"got {outcome.verdict}; remove or narrow the entry in case.toml"
-            )
+            surprise = gone(mine, outcome.verdict)
     elif not good:
         surprise = f"{outcome.verdict}: {outcome.reason}"
     return Judgement(
@@ -70,6 +67,14 @@ def judge(
         mine,
         not surprise,
         surprise,
+    )
+
+
+def gone(known: Known, verdict: Verdict) -> str:
+    """What is said of a known difference that is not what was found."""
+    return (
+        f"a known difference is gone: expected {' or '.join(known.verdicts)} ({known.reason}), "
+        f"got {verdict}; remove or narrow the entry in case.toml"
     )
 
 
