@@ -2,7 +2,8 @@
 # The catalogue and the tests under generations of R, each in a Debian of its own:
 #   docker/matrix.sh [SUITE...]        bookworm (R 4.2), trixie (R 4.5) and sid (the newest), if none is named
 # As root; needs mmdebstrap. WORK=folder keeps the roots for the next time. Every suite's R fits are recorded in
-# cases/, its report is in reports/SUITE. TESTS= leaves the tests out, TESTS='-m "not slow"' chooses.
+# cases/, their report is in reports/SUITE, what differs between two suites in reports/drift-A-B.html, and
+# between all in reports/generations.md. TESTS= leaves the tests out, TESTS='-m "not slow"' chooses.
 # A failure under sid is told, and fails nothing.
 set -eu
 umask 022
@@ -10,7 +11,6 @@ cd "$(dirname "$0")/.."
 me=matrix
 . docker/host.sh
 needs mmdebstrap python3 unshare
-[ $# -gt 0 ] || set -- bookworm trixie sid
 tests=${TESTS--n 2}
 
 if [ -n "${WORK:-}" ]; then
@@ -35,7 +35,11 @@ inside() {
             sh -c "cd /opt/lmmbridge && exec \"\$@\"" sh "$@"' sh "$root" "$@"
 }
 
+suites="bookworm trixie sid" # oldest first
+engines=lme4,lmerTest,pbkrtest,nlme,glmmTMB,lm
 packages=$(sed -n 's/^tools="\(.*\)"/\1/p; s/^engines="\(.*\)"/\1/p' docker/install-system.sh | tr '\n ' ',,' | sed 's/,$//')
+# shellcheck disable=SC2086
+[ $# -gt 0 ] || set -- $suites
 failed=
 for suite in "$@"; do
     begin=$(date +%s)
@@ -62,10 +66,26 @@ for suite in "$@"; do
     wrong=
     inside "$root" lmmbridge record >/dev/null || wrong="record"
     (cd "$root/opt/lmmbridge" && find cases -name recorded.parquet | tar -c -T -) | tar -x
-    inside "$root" lmmbridge run --profile both --report reports || wrong="$wrong run"
-    mkdir -p "reports/$suite" && cp -r "$root/opt/lmmbridge/reports/." "reports/$suite/"
-    [ -z "$tests" ] || eval "inside \"\$root\" pytest $tests --lmm-require lme4,lmerTest,pbkrtest,nlme,glmmTMB,lm" || wrong="$wrong tests"
+    inside "$root" lmmbridge run --engines "$engines" --profile both --report "reports/$suite" || wrong="$wrong run"
+    mkdir -p "reports/$suite" && cp -r "$root/opt/lmmbridge/reports/$suite/." "reports/$suite/"
+    [ -z "$tests" ] || eval "inside \"\$root\" pytest $tests --lmm-require $engines" || wrong="$wrong tests"
     echo "$me: $suite: ${wrong:-all} ${wrong:+not }as expected, $(($(date +%s) - begin)) s"
     [ -z "$wrong" ] || [ "$suite" = sid ] || failed="$failed $suite"
 done
+
+# By the last suite's lmmbridge, over all suites that have a report here, be it of another day.
+there=
+for suite in $suites; do
+    [ -f "reports/$suite/report.json" ] || continue
+    mkdir -p "$root/opt/lmmbridge/reports/$suite"
+    cp "reports/$suite/report.json" "$root/opt/lmmbridge/reports/$suite/"
+    for older in $there; do
+        page=reports/drift-${older#reports/}-$suite.html
+        inside "$root" lmmbridge diff "$older" "reports/$suite" -o "$page" --exit-zero | tail -n 2
+        cp "$root/opt/lmmbridge/$page" reports/
+    done
+    there="$there reports/$suite"
+done
+# shellcheck disable=SC2086
+inside "$root" python docker/generations.py $there >reports/generations.md
 [ -z "$failed" ] || die "not as expected under$failed"
