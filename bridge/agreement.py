@@ -16,7 +16,7 @@ from bridge.verdict import Judgement, Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bridge.catalogue import Entry
+    from bridge.entry import Entry
     from bridge.explanation import Explanation
 
 
@@ -241,7 +241,8 @@ def compare(
     DataError, FormulaError, ModelError, BridgeError
         The data, the formula or an argument cannot be used; the message says what to do.
     """
-    from bridge.catalogue import Entry, session
+    from bridge.catalogue import session
+    from bridge.entry import Entry
 
     _among("methods", methods, get_args(Method))
     _among("profiles", profiles, get_args(Profile))

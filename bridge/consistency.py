@@ -10,10 +10,11 @@ from functools import cached_property
 from bridge import tolerance
 from bridge.agreement import Agreement
 from bridge.audit import Answer, align, audit, usable
-from bridge.catalogue import Entry, Referee, Watch, adapter
+from bridge.catalogue import Referee, Watch, adapter
 from bridge.comparison import Comparison, compared
 from bridge.criterion import Criterion
 from bridge.data import content_hash
+from bridge.entry import Entry
 from bridge.errors import BridgeError
 from bridge.fit import Fit, Method, Profile
 from bridge.formula import parse

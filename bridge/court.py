@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.catalogue import Entry, Referee
+from bridge.catalogue import Referee
 from bridge.engines import get
+from bridge.entry import Entry
 from bridge.errors import BridgeError, CaseError, StoreError
 from bridge.report import text
 from bridge.run import LocalWorkers

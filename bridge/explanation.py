@@ -18,7 +18,7 @@ from bridge.pooling import Pooling, pooling
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bridge.catalogue import Entry
+    from bridge.entry import Entry
 
 OPTIMUM = "optimum"
 """What stands for an engine's name where the exact optimum is explained."""
@@ -166,7 +166,7 @@ def explain(
     BridgeError
         The data, formula, coefficient or engine cannot be used; the message says what to do.
     """
-    from bridge.catalogue import Entry
+    from bridge.entry import Entry
     from bridge.run import LIMIT
 
     if formula is None:
@@ -194,8 +194,8 @@ def explain(
 def of_case(data: object, limit: float | None) -> Entry:
     """Entry of a case's id."""
     from bridge.case import find
-    from bridge.catalogue import Entry
     from bridge.commands.common import roots
+    from bridge.entry import Entry
 
     if not isinstance(data, str | os.PathLike):
         raise BridgeError('formula: is missing; give it with the data, such as "y ~ x + (1 | g)"')

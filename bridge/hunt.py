@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bridge.case import Case
-from bridge.catalogue import Entry, Referee
-from bridge.errors import BridgeError, CaseError, ModelError
+from bridge.catalogue import Referee
+from bridge.entry import Entry
+from bridge.errors import BridgeError, ModelError, StoreError, UnavailableError
 from bridge.fit import Method, Profile
 from bridge.generate import Design
 from bridge.run import LIMIT, limited
-from bridge.verdict import Judgement
+from bridge.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,104 +30,14 @@ FITS = 150
 """Fits that shrinking one find may take."""
 
 
-def ten_clusters(rng: np.random.Generator) -> dict[str, Any]:
-    """Very unequal clusters, a predictor at cluster level, little variance between them."""
-    return {
-        "intercept": 1.0,
-        "residual_sd": 2.0,
-        "clusters": {"sizes": [4, 150, 120, 8, 100, 5, 130, 140, 110, 6], "sd": 0.6},
-        "predictors": [{"name": "x", "level": "cluster", "kind": "binary", "effect": 0.5}],
-    }
-
-
-def intercepts(rng: np.random.Generator) -> dict[str, Any]:
-    """3 to 15 clusters of 1 to 20, any ICC, a predictor of any origin and unit."""
-    x = {
-        "name": "x",
-        "effect": 1.0,
-        "mean": float(10 ** rng.uniform(0, 4)),
-        "sd": float(10 ** rng.uniform(-3, 3)),
-    }
-    return {
-        "intercept": 1.0,
-        "icc": float(1 / (1 + 10 ** rng.uniform(-4, 4))),
-        "clusters": {"sizes": rng.integers(1, 21, rng.integers(3, 16)).tolist()},
-        "predictors": [x],
-    }
-
-
-def slopes(rng: np.random.Generator) -> dict[str, Any]:
-    """4 to 15 clusters of 3 to 12 with random slopes, correlated -.99 to .99, x of any origin and unit."""
-    a, b = (float(10 ** rng.uniform(-2, 2)) for _ in range(2))
-    unit = float(10 ** rng.uniform(-2, 2))
-    c = float(rng.uniform(-0.99, 0.99)) * a * b
-    x = {"name": "x", "effect": 1.0, "mean": unit * float(10 ** rng.uniform(-1, 2)), "sd": unit}
-    return {
-        "residual_sd": 1.0,
-        "clusters": {
-            "sizes": rng.integers(3, 13, rng.integers(4, 16)).tolist(),
-            "slopes": ["x"],
-            "covariance": [[a * a, c], [c, b * b]],
-        },
-        "predictors": [x],
-    }
-
-
-def crossed(rng: np.random.Generator) -> dict[str, Any]:
-    """4 to 10 clusters crossed with 3 to 8 levels, each of any variance."""
-    item = {"name": "item", "levels": int(rng.integers(3, 9)), "sd": float(10 ** rng.uniform(-2, 2))}
-    return {
-        "residual_sd": 1.0,
-        "clusters": {
-            "sizes": rng.integers(4, 13, rng.integers(4, 11)).tolist(),
-            "sd": float(10 ** rng.uniform(-2, 2)),
-        },
-        "predictors": [{"name": "x", "effect": 1.0}],
-        "factors": [{**item, "layout": "random"}],
-    }
-
-
-BUNDLED: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
-    "ten-clusters": ten_clusters,
-    "intercepts": intercepts,
-    "slopes": slopes,
-    "crossed": crossed,
-}
-
-
-def designs(source: str, seeds: Sequence[int]) -> Iterator[Design]:
-    """A design for each seed: a bundled grid, whose parameters the seed draws too, or a file's table.
-
-    Raises
-    ------
-    BridgeError
-        Neither a name nor a file.
-    CaseError
-        The file is not a design.
-    """
-    if source not in BUNDLED and not Path(source).is_file():
-        known = ", ".join(BUNDLED)
-        raise BridgeError(f"--design {source}: neither a file nor one of {known}; name one of these")
-    table: dict[str, Any] = {}
-    if source not in BUNDLED:
-        try:
-            table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CaseError(f"--design {source}: not valid TOML: {error}; mend that line") from None
-        table = table.get("generate", table)
-    for seed in seeds:
-        # a stream of its own: the seed itself draws the data
-        drawn = BUNDLED[source](np.random.default_rng([seed, 1])) if source in BUNDLED else table
-        yield Design.from_table({**drawn, "seed": seed}, f"design {source}")
-
-
 Kind = tuple[str, str, str, str, bool, str]
 
 
 def kind(judgement: Judgement) -> Kind:
-    """Engine, method, profile, verdict, silence, and the size of the gap by two powers of ten."""
+    """Engine, method, profile, verdict, silence, and the size of a wrong one's gap by two powers of ten."""
     fit, gap = judgement.fit, judgement.gap
-    size = "" if not math.isfinite(gap) or gap <= 0 else f"1e{2 * math.floor(math.log10(gap) / 2):+d}"
+    sized = wrong(judgement) and math.isfinite(gap) and gap > 0
+    size = f"1e{2 * math.floor(math.log10(gap) / 2):+d}" if sized else ""
     return fit.engine, fit.method, fit.profile, judgement.verdict.value, judgement.silent, size
 
 
@@ -158,35 +70,70 @@ class Found:
         return f"hunt-{Path(source).stem}-{self.design.seed}-{self.kind[0]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What came of a hunt so far.
+
+    Attributes
+    ----------
+    seeds : dict of Kind to list of int
+        Seeds of each kind, right ones too.
+    left_out : list of int
+        Seeds whose data do not identify the model that drew them.
+    """
+
+    seeds: dict[Kind, list[int]] = field(default_factory=dict)
+    left_out: list[int] = field(default_factory=list)
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Engine, method, profile, verdict, warning, gap, data sets, first seed; by engine, most first."""
+        known = sorted(self.seeds.items(), key=lambda item: (*item[0][:3], -len(item[1])))
+        for (engine, method, profile, verdict, silent, size), seeds in known:
+            found = Verdict(verdict)
+            claim = "" if found.passes or found.neutral else "silent" if silent else "warned"
+            gap = f"{size} to {_hundredfold(size)}" if size else ""
+            yield engine, method, profile, verdict, claim, gap, str(len(seeds)), str(seeds[0])
+
+
+def _hundredfold(size: str) -> str:
+    return f"1e{int(size[2:]) + 2:+d}"
+
+
 def hunt(
     referee: Referee,
-    drawn: Sequence[Design],
+    drawn: Iterable[Design],
     engines: Sequence[str],
     *,
     methods: Sequence[Method] = ("REML",),
     profiles: Sequence[Profile] = ("default",),
     limit: float = LIMIT,
-    told: Callable[[int, int, int], None] | None = None,
+    tally: Tally | None = None,
+    told: Callable[[int], None] | None = None,
 ) -> Iterator[Found]:
-    """Each new kind of disagreement, as it is found; `told` hears of data sets done, all, and wrong fits."""
-    seen, bad = set[Kind](), 0
-    for start in range(0, len(drawn), BATCH):
-        batch = {f"seed {d.seed}": d for d in drawn[start : start + BATCH]}
-        entries = [
-            replace(e, name=name, limit=limited(limit))
-            for name, d in batch.items()
-            if (e := entry(d, methods)) is not None
-        ]
+    """Each new kind of disagreement, as it is found; `tally` is kept, `told` hears of data sets done.
+
+    Raises
+    ------
+    UnavailableError
+        An engine is not here: it would only seem that nothing is wrong with it.
+    """
+    tally = Tally() if tally is None else tally
+    drawn, done = iter(drawn), 0
+    while batch := {f"seed {d.seed}": d for d in islice(drawn, BATCH)}:
+        mine = {name: e for name, d in batch.items() if (e := entry(d, methods)) is not None}
+        tally.left_out.extend(d.seed for name, d in batch.items() if name not in mine)
+        entries = [replace(e, name=name, limit=limited(limit)) for name, e in mine.items()]
         judged = referee.judge(entries, engines=engines, profiles=profiles).judgements if entries else ()
-        mine = {e.name: e for e in entries}
-        for judgement in filter(wrong, judged):
-            bad += 1
-            if kind(judgement) in seen:
-                continue
-            seen.add(kind(judgement))
-            yield Found(batch[judgement.case], kind(judgement), mine[judgement.case], judgement)
+        for judgement in judged:
+            if judgement.verdict is Verdict.UNAVAILABLE:
+                raise UnavailableError(f"engine {judgement.fit.engine}: {judgement.reason}; or leave it out")
+            seeds = tally.seeds.setdefault(kind(judgement), [])
+            seeds.append(batch[judgement.case].seed)
+            if wrong(judgement) and len(seeds) == 1:
+                yield Found(batch[judgement.case], kind(judgement), mine[judgement.case], judgement)
+        done += len(batch)
         if told is not None:
-            told(min(start + BATCH, len(drawn)), len(drawn), bad)
+            told(done)
 
 
 def entry(design: Design, methods: Sequence[Method]) -> Entry | None:
@@ -261,10 +208,18 @@ def shrunk(referee: Referee, found: Found, most: int = FITS) -> Found:
 
 
 def save(found: Found, folder: Path, source: str, referee: Referee, engines: Sequence[str] | None) -> Case:
-    """The find as a case folder: certified, its known differences drafted for `engines` (None: all)."""
+    """The find as a case folder: certified, its known differences drafted for `engines` (None: all).
+
+    Whole or not at all: the same hunt leaves out what is there.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written.
+    """
     from bridge.certification import make
 
-    engine, method, _, verdict, silent, _ = found.kind
+    engine, method, profile, verdict, silent, _ = found.kind
     rows, whole = len(found.entry.frame), len(found.design.draw().frame)
     quiet = "is wrong and says nothing" if silent else "gives no right numbers, and says so"
     fields: dict[str, Any] = {
@@ -274,17 +229,37 @@ def save(found: Found, folder: Path, source: str, referee: Referee, engines: Seq
         "tags": ["generated", "hunted"],
         "family": "hunted",
         "source": f"lmmbridge hunt --design {Path(source).name} --seeds {found.design.seed}:"
-        f"{found.design.seed + 1} --engines {engine} --method {method}; shrunk from {whole} rows to {rows}",
+        f"{found.design.seed + 1} --engines {engine} --method {method}"
+        f"{'' if profile == 'default' else f' --profile {profile}'}; shrunk from {whole} rows to {rows}",
         "licence": "MIT",
         "why": f"By {method}, {engine} {quiet}: {' '.join(found.judgement.reason.split())}.",
     }
     fields |= {k: v for k, v in (("weights", found.entry.weights), ("offset", found.entry.offset)) if v}
-    case = Case.create(folder, found.name(source), fields, found.entry.frame)
-    expected = {f.method: f.certificate.status for f in make(case) if f.certificate is not None}
-    singular = {m: status for m, status in expected.items() if status in ("singular", "unidentified")}
-    if singular:
-        case = case.save(expect=singular)
-    return draft(case, referee, engines)
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as unfinished:
+        case = Case.create(unfinished, found.name(source), fields, found.entry.frame)
+        expected = {f.method: f.certificate.status for f in make(case) if f.certificate is not None}
+        singular = {m: status for m, status in expected.items() if status in ("singular", "unidentified")}
+        if singular:
+            case = case.save(expect=singular)
+        case = draft(case, referee, engines)
+        return Case.load(case.folder.rename(folder / case.folder.name))
+
+
+def ready(folder: Path) -> Path:
+    """A folder for finds, made if absent.
+
+    Raises
+    ------
+    StoreError
+        It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise StoreError(f"{folder}: cannot keep finds there ({reason}); name another folder") from None
 
 
 def draft(case: Case, referee: Referee, engines: Sequence[str] | None = None) -> Case:

@@ -53,6 +53,7 @@ _VERDICT = (
     "comparison.py",
     "verdict.py",
     "judge.py",
+    "entry.py",
     "catalogue.py",
     "record.py",
     "engines/__init__.py",

@@ -25,7 +25,8 @@ from bridge.repro_calls import CALLS, TABLES, Call
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bridge.catalogue import Entry, Referee
+    from bridge.catalogue import Referee
+    from bridge.entry import Entry
     from bridge.reference import Reference
 
 DENSE = 2000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bridge.agreement import Agreement
-from bridge.catalogue import Entry, session
+from bridge.catalogue import session
+from bridge.entry import Entry
 from bridge.verdict import Judgement, Verdict
 from tests.front import FORMULA, clusters
 

@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.case import Case
-from bridge.catalogue import Entry, session
+from bridge.catalogue import session
 from bridge.cli import app
+from bridge.entry import Entry
 from bridge.errors import BridgeError
-from bridge.hunt import BUNDLED, designs, hunt, kind, roomy, shrunk
+from bridge.hunt import Tally, hunt, kind, roomy, shrunk
+from bridge.hunt_designs import BUNDLED, designs
 
 
 def test_ten_clusters_are_those_of_the_catalogue():

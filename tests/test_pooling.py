@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.case import Case
-from bridge.catalogue import Entry, session
+from bridge.catalogue import session
+from bridge.entry import Entry
 from bridge.errors import ModelError
 from bridge.explanation import of_entry
 from bridge.model import Model, build

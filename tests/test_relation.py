@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from bridge.catalogue import Entry, session
+from bridge.catalogue import session
 from bridge.cli import app
 from bridge.consistency import chosen, consistency, retold
+from bridge.entry import Entry
 from bridge.errors import BridgeError
 from bridge.relation import RELATIONS
 from bridge.verdict import Verdict

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bridge.agreement import Agreement
-from bridge.catalogue import Entry, session
+from bridge.catalogue import session
 from bridge.comparison import Comparison
+from bridge.entry import Entry
 from bridge.fit import Fit
 from bridge.report import markdown, tables, text
 from bridge.report.grid import Grid

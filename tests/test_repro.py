@@ -15,8 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge import engines as declared
-from bridge.catalogue import Entry, session
+from bridge.catalogue import session
 from bridge.cli import app
+from bridge.entry import Entry
 from bridge.errors import BridgeError
 from bridge.repro import DENSE, R, repro
 from bridge.repro_calls import CALLS

@@ -18,11 +18,12 @@ import bridge
 from bridge import balls, engines
 from bridge.audit import align, audit
 from bridge.case import Case
-from bridge.catalogue import Entry, session
+from bridge.catalogue import session
 from bridge.certificate import Number, read, write
 from bridge.certify import certify, check
 from bridge.cli import app
 from bridge.criterion import Criterion
+from bridge.entry import Entry
 from bridge.errors import BridgeError, DataError
 from bridge.generate import Design
 from bridge.identification import problems

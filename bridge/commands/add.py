@@ -41,7 +41,7 @@ def add(
     """
     from bridge.agreement import refuse
     from bridge.case import Case, check_id
-    from bridge.catalogue import Entry
+    from bridge.entry import Entry
     from bridge.report.terminal import console
 
     check_id(name)

@@ -46,9 +46,10 @@ def compare(
     - `lmmbridge compare trial.csv "y ~ arm + (1 | clinic)" --html trial.html --formal`
     """
     from bridge.agreement import refuse
-    from bridge.catalogue import Entry, session
+    from bridge.catalogue import session
     from bridge.commands.run import extras, watching
     from bridge.data import write_bytes
+    from bridge.entry import Entry
     from bridge.errors import BridgeError
     from bridge.report import page
     from bridge.report.gather import gather

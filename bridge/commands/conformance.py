@@ -47,9 +47,10 @@ def conformance(
     - `lmmbridge conformance lme4 nlme --profile both --cases sleepstudy,bimodal --json scores.json`
     """
     from bridge.case import find
-    from bridge.catalogue import Entry, session
+    from bridge.catalogue import session
     from bridge.commands.run import watching
     from bridge.conformance import PACE, scores
+    from bridge.entry import Entry
     from bridge.report.scorecard import show
     from bridge.report.terminal import console
     from bridge.resources import find as resource

@@ -54,7 +54,7 @@ def generate(
     """
     from bridge.agreement import refuse
     from bridge.case import Case, check_id
-    from bridge.catalogue import Entry
+    from bridge.entry import Entry
     from bridge.generate import Design
     from bridge.report.terminal import console
 

@@ -34,9 +34,10 @@ def league(
     - `lmmbridge league -o docs/league.md`
     """
     from bridge.case import find
-    from bridge.catalogue import Entry, session
+    from bridge.catalogue import session
     from bridge.commands.run import watching
     from bridge.data import write_bytes
+    from bridge.entry import Entry
     from bridge.report.league import page
     from bridge.report.terminal import console
     from bridge.resources import find as resource

@@ -14,7 +14,8 @@ from bridge.commands import common
 from bridge.errors import BridgeError, UnavailableError
 
 if TYPE_CHECKING:
-    from bridge.catalogue import Entry, Referee, Watch
+    from bridge.catalogue import Referee, Watch
+    from bridge.entry import Entry
     from bridge.fit import Fit
 
 
@@ -40,8 +41,9 @@ def record(
     - `lmmbridge record sleepstudy --engines lme4,nlme`
     """
     from bridge.case import find
-    from bridge.catalogue import Entry, session
+    from bridge.catalogue import session
     from bridge.commands.run import watching
+    from bridge.entry import Entry
     from bridge.errors import CaseError
     from bridge.report.terminal import console
     from bridge.store import Store

@@ -35,9 +35,10 @@ def relations(
     - `lmmbridge relations sleepstudy --relation scaled-x --engines lme4,statsmodels --profile both`
     """
     from bridge.case import find
-    from bridge.catalogue import Entry, session
+    from bridge.catalogue import session
     from bridge.commands.run import watching
     from bridge.consistency import consistency
+    from bridge.entry import Entry
     from bridge.report.terminal import console, summarise
     from bridge.store import Store
 

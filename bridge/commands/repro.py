@@ -38,8 +38,9 @@ def repro(
     - `lmmbridge repro trial.csv "y ~ arm + (1 | clinic)" --engine statsmodels --method ML`
     """
     from bridge.case import find
-    from bridge.catalogue import Entry, Referee
+    from bridge.catalogue import Referee
     from bridge.data import write_bytes
+    from bridge.entry import Entry
     from bridge.errors import BridgeError
     from bridge.repro import repro as script
     from bridge.run import LocalWorkers

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from bridge.agreement import Agreement
     from bridge.case import Case
-    from bridge.catalogue import Entry, Referee, Watch
+    from bridge.catalogue import Referee, Watch
+    from bridge.entry import Entry
     from bridge.report.markdown import Extras
 
 
@@ -56,7 +57,8 @@ def run(
     - `lmmbridge run --require lme4,nlme`: for CI, where R must be there
     """
     from bridge.case import find
-    from bridge.catalogue import Entry, session
+    from bridge.catalogue import session
+    from bridge.entry import Entry
     from bridge.errors import CaseError
     from bridge.report import page
     from bridge.report.terminal import console, summarise

@@ -33,7 +33,7 @@ from bridge.report.results import (
 
 if TYPE_CHECKING:
     from bridge.agreement import Agreement
-    from bridge.catalogue import Entry
+    from bridge.entry import Entry
     from bridge.report.markdown import Extras
     from bridge.verdict import Judgement
 
@@ -175,7 +175,7 @@ def _fit(j: Judgement) -> FitResult:
         engine=j.fit.engine,
         profile=j.fit.profile,
         verdict=j.verdict,
-        words=text.SHORT[j.verdict],
+        words=text.short(j),
         symbol=text.symbol(j),
         claim=j.claim,
         silent=j.silent,
