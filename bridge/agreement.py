@@ -123,12 +123,12 @@ class Agreement:
     @property
     def sentence(self) -> str:
         """The answer in one sentence, in the words of the tables."""
-        from bridge.report.text import SHORT
+        from bridge.report.text import short
 
         fits = [j for j in self.judgements if not j.verdict.neutral]
         odd = [j for j in fits if not j.expected]
         passes = sum(j.verdict.passes for j in fits)
-        counts = Counter(SHORT[j.verdict] for j in fits if not j.verdict.passes)
+        counts = Counter(short(j) for j in fits if not j.verdict.passes)
         rest = "".join(f", {n} {name}" for name, n in sorted(counts.items()))
         if not fits:
             start = "Nothing was compared: no engine could fit any of it."

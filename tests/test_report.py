@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -110,3 +111,22 @@ def test_a_wide_grid_is_split_and_never_squeezed():
     assert all(part.head[:2] == ("", "right") for part in parts)
     assert max(len(line) for part in parts for line in part.text().splitlines()) <= 80
     assert grid.split(10, kept=2)[0].head == ("", "right", "engine00")  # never without an engine
+
+
+def test_a_wrong_loglik_alone_is_told_from_wrong_estimates():
+    """An engine whose slopes are right would look as bad as one whose slopes are not."""
+
+    def row(quantity: str, off: float) -> Comparison:
+        return Comparison(quantity, "", (), "x", 1.0, 1.0, off, "absolute", 1e-3, 5.0)
+
+    def said(*rows: Comparison) -> str:
+        j = judgement("numpy", 1.0, Verdict.WRONG_COMPUTATION)
+        return text.short(replace(j, rows=rows))
+
+    assert said(row("beta", 0.0), row("logLik", 9.0), row("self: logLik", 9.0)) == "wrong logLik"
+    assert said(row("beta", 0.0), row("self: logLik", np.nan)) == "wrong logLik"
+    assert said(row("self: SE", 9.0), row("self: logLik", 9.0)) == "wrong numbers"
+    assert said(row("beta", 0.0)) == "wrong numbers"  # of labels that do not join, say
+    j = replace(judgement("numpy", 1.0, Verdict.WORSE_OPTIMUM), rows=(row("logLik", 9.0),))
+    assert text.short(j) == "worse optimum"
+    assert Agreement((j,)).exit_code == 1

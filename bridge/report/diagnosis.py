@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.report import text
 from bridge.verdict import Judgement, Verdict
 
 _CAUSE = {
@@ -37,6 +38,11 @@ _CAUSE = {
     Verdict.REFERENCE_WRONG: ("referee", "A fault of lmmbridge: please report it with the data."),
 }
 
+_LOGLIK = (
+    "Estimates, standard errors and BLUPs are right. Do not use its log-likelihood, AIC or BIC: not beside "
+    "those of other software, nor to choose among models."
+)
+
 
 def cause(judgement: Judgement) -> str:
     """``optimiser``, ``computation``, ``data``, ``model``, ``engine``, ``referee`` or ``none``."""
@@ -47,6 +53,8 @@ def advice(judgement: Judgement) -> str:
     """What to do, in a sentence."""
     if judgement.verdict is Verdict.REFUSED and judgement.expected:
         return "Nothing to do: the refusal is right, the data cannot tell this model's numbers."
+    if text.short(judgement) == text.LOGLIK:
+        return _LOGLIK
     said = _CAUSE[judgement.verdict][1]
     if judgement.verdict is Verdict.WORSE_OPTIMUM:
         remedy = judgement.reason.partition("; ")[2]

@@ -31,10 +31,14 @@ SHORT = {
 }
 """What a table says of a verdict."""
 
+LOGLIK = "wrong logLik"
+"""Said instead where the log-likelihood alone is wrong; the verdict is WRONG_COMPUTATION all the same."""
+
 LEGEND = (
     "✓ right (agree; singular: on the boundary, as it should be; flat: the data hardly tell)   "
     "≈ expected of this case (known difference, or a refusal that is right)   "
-    "✗ not expected   – not available, or the model is not supported"
+    "✗ not expected   – not available, or the model is not supported   "
+    "wrong logLik: the log-likelihood alone, as by its constant; estimates, SEs and BLUPs are right"
 )
 
 
@@ -86,10 +90,17 @@ def symbol(judgement: Judgement) -> str:
     return AGREES if judgement.verdict.passes else KNOWN
 
 
+def short(judgement: Judgement) -> str:
+    """What a table says of a fit: `SHORT`, or `LOGLIK` where nothing else is beyond tolerance."""
+    beyond = {row.quantity.removeprefix("self: ") for row in judgement.failing}
+    alone = judgement.verdict is Verdict.WRONG_COMPUTATION and beyond == {"logLik"}
+    return LOGLIK if alone else SHORT[judgement.verdict]
+
+
 def words(judgement: Judgement) -> str:
     """Sign and word, with a note where the engine gave no warning."""
     silent = ", silent" if judgement.silent else ""
-    return f"{symbol(judgement)} {SHORT[judgement.verdict]}{silent}"
+    return f"{symbol(judgement)} {short(judgement)}{silent}"
 
 
 def engine(judgement: Judgement) -> str:
