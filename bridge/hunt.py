@@ -281,6 +281,7 @@ def draft(case: Case, referee: Referee, engines: Sequence[str] | None = None) ->
                 "profile": [fit.profile],
                 "methods": [fit.method],
                 "verdicts": [judgement.verdict.value],
+                **({"silent": True} if judgement.silent else {}),
                 "size": size[:120],
                 "reason": reason,
             }

@@ -13,8 +13,8 @@ from bridge.case import Case
 from bridge.catalogue import session
 from bridge.cli import app
 from bridge.entry import Entry
-from bridge.errors import BridgeError
-from bridge.hunt import Tally, hunt, kind, roomy, shrunk
+from bridge.errors import BridgeError, CaseError, StoreError, UnavailableError
+from bridge.hunt import Tally, hunt, kind, ready, roomy, save, shrunk
 from bridge.hunt_designs import BUNDLED, designs
 
 
@@ -58,6 +58,34 @@ def test_numpy_is_right_wherever_it_looks():
         assert [kind(f.judgement) for f in hunt(referee, drawn, ["numpy"], methods=("REML", "ML"))] == []
 
 
+def test_every_fit_of_a_hunt_is_counted():
+    """A rate whose right fits are not counted, or a data set that was left out and not told."""
+    drawn, tally = list(designs("ten-clusters", [88, 89])), Tally()
+    with session(jobs=1) as referee:
+        list(hunt(referee, drawn, ["numpy", "statsmodels"], tally=tally))
+    assert tally.seeds["numpy", "REML", "default", "AGREE", False, ""] == [88, 89]
+    assert sum(len(s) for (engine, *_), s in tally.seeds.items() if engine == "statsmodels") == 2
+    assert {row[:4] for row in tally.rows() if row[7] == "89"} >= {
+        ("statsmodels", "REML", "default", "WRONG_COMPUTATION")
+    }
+    assert tally.left_out == []
+
+
+def test_an_engine_that_is_not_here_is_no_clean_sheet(tmp_path, monkeypatch):
+    """500 data sets and no find: because nothing was fitted."""
+    monkeypatch.setenv("LMMBRIDGE_ENGINE_GLMM_PYTHON", str(tmp_path / "python"))
+    with (
+        session(jobs=1) as referee,
+        pytest.raises(UnavailableError, match=r"engine glmm: .*leave it out"),
+    ):
+        list(hunt(referee, designs("intercepts", [0]), ["glmm"]))
+
+
+def test_a_billion_seeds_are_drawn_one_by_one():
+    """The memory is full before the first fit."""
+    assert next(designs("slopes", range(10**9))) == next(designs("slopes", [0]))
+
+
 def test_a_few_rows_are_no_case():
     """Five rows with random slopes would be saved: nobody fits that."""
     frame = pd.DataFrame({"y": [1.0, 3, 2, 5, 4], "x": [1.0, 2, 3, 4, 6], "g": list("aabbb")})
@@ -77,6 +105,24 @@ def test_command_keeps_a_case_that_loads(tmp_path):
     with session(jobs=1) as referee:
         judged = referee.judge([Entry.of_case(case)], engines=["statsmodels"], profiles=("default", "tight"))
     assert judged.exit_code == 0
+    again = CliRunner().invoke(app, ["hunt", *arguments, *folders])
+    assert again.exit_code == 0, again.output
+    assert "0 new kinds kept" in again.output
+    assert "1 kept before" in again.output
+
+
+def test_a_find_half_written_is_none(tmp_path, monkeypatch):
+    """Stopped while a find is certified: the same hunt takes the half case for one that was kept."""
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bridge.hunt.draft", stopped)
+    with session(jobs=1) as referee:
+        (found,) = hunt(referee, designs("ten-clusters", [89]), ["statsmodels"])
+        with pytest.raises(KeyboardInterrupt):
+            save(found, tmp_path, "ten-clusters", referee, ["statsmodels"])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -95,9 +141,22 @@ def test_bad_input_is_refused_in_a_line(tmp_path, arguments, said):
     assert said in done.output
 
 
+def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path):
+    """Found out after an hour, at the first find."""
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(StoreError, match="it is a file"):
+        ready(tmp_path / "file")
+    with pytest.raises(StoreError, match="name another folder"):
+        ready(tmp_path / "file" / "deeper")
+    assert ready(tmp_path / "new" / "folder").is_dir()
+
+
 def test_a_file_of_no_design(tmp_path):
     """A traceback for a broken file."""
     path = tmp_path / "d.toml"
     path.write_text("seed = ")
     with pytest.raises(BridgeError, match="not valid TOML"):
-        list(designs(str(path), [0]))
+        designs(str(path), [0])
+    path.write_text("response = 'y'")
+    with pytest.raises(CaseError, match="clusters: missing"):
+        designs(str(path), [0])
