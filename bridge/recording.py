@@ -193,7 +193,8 @@ def _found(path: Path, task: Task) -> tuple[Recording | None, str]:
     versions = {i: json.loads(facts[i]["versions"]) for i in same}
     allowed = [i for i in same if _allowed(versions[i])]
     if not allowed:
-        return None, f"{path} has nothing that {CHOICE}={os.environ[CHOICE]!r} allows"
+        there = ", ".join(dict.fromkeys(f"R {v['R']}" for v in sorted(versions.values(), key=_newness)))
+        return None, f"{path} has nothing that {CHOICE}={os.environ[CHOICE]!r} allows: it is of {there}"
     best = max(allowed, key=lambda i: (_newness(versions[i]), facts[i]["date"]))
     (fit,) = from_arrow(table.slice(best, 1))
     return _recording(fit, facts[best]), ""

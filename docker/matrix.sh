@@ -27,7 +27,7 @@ inside() {
     root=$1
     shift
     # shellcheck disable=SC2016
-    unshare -m -p -f sh -c '
+    unshare -m -p -f --kill-child sh -c '
         root=$1; shift
         mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && mount -t tmpfs tmpfs "$root/dev/shm" &&
         exec chroot "$root" /usr/bin/env -i PATH=/opt/venv/bin:/usr/bin:/bin:/usr/sbin HOME=/root LANG=C.UTF-8 \

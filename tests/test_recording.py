@@ -121,7 +121,8 @@ def test_the_newest_stands_in_unless_another_is_chosen(file: Path, monkeypatch: 
     monkeypatch.setenv(CHOICE, "lme4 < 1.1-35")
     assert stand_in(TASK, WHY, file).versions["R"] == "4.2.2"
     monkeypatch.setenv(CHOICE, "R > 5")
-    assert f"nothing that {CHOICE}='R > 5' allows" in stand_in(TASK, WHY, file).reason
+    told = stand_in(TASK, WHY, file).reason
+    assert told.endswith(f"nothing that {CHOICE}='R > 5' allows: it is of R 4.2.2, R 4.9.0, R 4.10.0")
     monkeypatch.setenv(CHOICE, "R is old")
     with pytest.raises(BridgeError, match=r"LMMBRIDGE_RECORDED='R is old': 'R is old' is not like"):
         stand_in(TASK, WHY, file)
