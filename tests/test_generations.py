@@ -32,7 +32,8 @@ def fit(
     words = {RIGHT: "agree", WRONG: "wrong numbers", Verdict.UNSUPPORTED: "unsupported"}[verdict]
     facts: dict[str, Any] = {
         "case": "c", "profile": "default", "claim": "ok", "silent": False, "expected": True, "surprise": "",
-        "reason": "it says", "cause": "", "advice": "", "symbol": "✓", "gap": 0.0, "loglik": -1.0, "seconds": 0.0,
+        "reason": "it says", "cause": "", "advice": "", "symbol": "✓",
+        "gap": 0.0, "loglik": -1.0, "seconds": 0.0,
     }  # fmt: skip
     return FitResult(
         verdict=verdict, words=words, engine=engine, method=method, rows=(row,), **{**facts, **more}
