@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from bridge.engines.attempt import Answer, attempt, load, versions
+from bridge.engines import python
+from bridge.engines.attempt import Answer
 from bridge.engines.table import Table
-from bridge.fit import Fit, Method, Profile
+from bridge.fit import Method, Profile
 from bridge.model import Model
 
 
-class Glmm:
+class Glmm(python.Adapter):
     """glmm.fit. It has no settings of its optimiser, so `tight` is the same call as `default`."""
 
-    name = "glmm"
-    language: Literal["Python", "R"] = "Python"
-    family = "glmm"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "satterthwaite"
-    pooling: Literal["partial", "complete"] = "partial"
-
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, "glmm", "numpy")
-
-    def start(self) -> None:
-        """Import it before a fit's clock runs."""
-        load(self.name, "glmm")
+    name = family = module = "glmm"
+    packages = ("glmm", "numpy")
+    df = "satterthwaite"
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model: one term a group, an intercept and fixed slopes in it."""
-        if not model.random:
-            return "this adapter fits models with a random term, and this one has none"
+        if reason := super().supports(model, method):
+            return reason
         groups = [frozenset(term.factors) for term in model.random]
         for term, group in zip(model.random, groups, strict=True):
             if groups.count(group) > 1:
@@ -47,9 +36,10 @@ class Glmm:
                 return f"glmm takes a random slope only of a fixed coefficient; {alone[0]} is none"
         return None
 
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit; weights are precision weights."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """By formula; weights are precision weights."""
+        import glmm
+
         table = Table.of(model)
         known = {
             role: table.data[column].to_numpy()
@@ -58,11 +48,9 @@ class Glmm:
         }
 
         def run() -> Answer:
-            import glmm
-
             return answer(table, glmm.fit(table.data, table.formula, reml=method == "REML", **known))
 
-        return attempt(blank, run)
+        return run
 
 
 def answer(table: Table, result: Any) -> Answer:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from bridge.engines import rows
-from bridge.engines.attempt import Answer, attempt, load, versions
-from bridge.fit import Fit, Method, Profile, Row
+from bridge.engines import python, rows
+from bridge.engines.attempt import Answer
+from bridge.fit import Method, Profile, Row
 from bridge.model import Model, RandomTerm
-
-PACKAGES = ("gpboost", "numpy", "scipy")
 
 
 def intercept(term: RandomTerm) -> bool:
@@ -21,47 +18,32 @@ def intercept(term: RandomTerm) -> bool:
     return term.names == ("(Intercept)",)
 
 
-class GPBoost:
+class GPBoost(python.Adapter):
     """GPModel with grouped random effects, which are independent of each other. ML only.
 
     Standard errors are sqrt diag Phi. `default` is a plain call, which computes by conjugate gradients
     and random traces where groups are more than one; `tight` by Cholesky to a relative change of 1e-12.
     """
 
-    name = "gpboost"
-    language: Literal["Python", "R"] = "Python"
-    family = "gpboost"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "partial"
-
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, *PACKAGES)
-
-    def start(self) -> None:
-        """Import it, before a fit's clock runs."""
-        self.version()
-        load(self.name, "gpboost")
+    name = family = module = "gpboost"
+    packages = ("gpboost", "numpy", "scipy")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model, else the reason."""
         if method == "REML":
             return "gpboost fits by ML only; it has no REML"
-        if not model.random:
-            return "gpboost needs a random term"
+        if reason := super().supports(model, method):
+            return reason
         for term in model.random:
             if len(term.names) > 1:
                 shown = ", ".join([*term.names[:2], *(["..."] if len(term.names) > 2 else [])])
                 return f"gpboost takes random effects as independent; write ({shown} || {term.group})"
         return None
 
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit; weights divide the error variance, as lme4's do."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
-        if reason := self.supports(model, method):
-            return blank.having(status="unsupported", reason=reason)
-        gpboost = load(self.name, "gpboost")
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """From the model's arrays; weights divide the error variance, as lme4's do."""
+        import gpboost
+
         tight = profile == "tight"
 
         def run() -> Answer:
@@ -71,7 +53,7 @@ class GPBoost:
             gp.fit(y=model.y, X=model.X if model.p else None, params=params, offset=model.offset)
             return answer(model, gp)
 
-        return attempt(blank, run)
+        return run
 
 
 def groups(model: Model) -> dict[str, Any]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from bridge.engines import rows
-from bridge.engines.attempt import Answer, attempt, load, versions
+from bridge.engines import python, rows
+from bridge.engines.attempt import Answer, versions
 from bridge.fit import Fit, Method, Profile, Row
 from bridge.model import Model
 
-PACKAGES = ("interlace-lme", "formulaic", "numpy", "scipy")
 BOBYQA = "py-bobyqa"
 
 
@@ -44,7 +42,7 @@ def random(model: Model) -> list[str]:
     return written
 
 
-class Interlace:
+class Interlace(python.Adapter):
     """interlace.fit. Standard errors are sqrt diag Phi.
 
     Its df are left out: it calls them Satterthwaite's, but profiles sigma out and so counts it as known
@@ -54,26 +52,14 @@ class Interlace:
     three, which has no tolerance to set. An interaction of grouping factors is handed over as a column.
     """
 
-    name = "interlace-lme"
-    language: Literal["Python", "R"] = "Python"
-    family = "interlace-lme"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "partial"
-
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, *PACKAGES)
-
-    def start(self) -> None:
-        """Import it, before a fit's clock runs."""
-        self.version()
-        load(self.name, "interlace")
+    name = family = "interlace-lme"
+    packages = ("interlace-lme", "formulaic", "numpy", "scipy")
+    module = "interlace"
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if interlace can express the model, else the reason."""
-        if not model.random:
-            return "interlace needs a random term"
+        if reason := super().supports(model, method):
+            return reason
         spelling = model.spelling
         for name in spelling.fixed.split(" ~ ")[1].replace(":", " + ").split(" + ")[1:]:
             if getattr(model.data[name].dtype, "ordered", False):
@@ -91,18 +77,21 @@ class Interlace:
         return None
 
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit by formula; weights are precision weights.
+        """Fit; see `call`.
 
         Raises
         ------
         UnavailableError
             Py-BOBYQA, which `tight` needs, is not installed.
         """
-        used = {**self.version(), **(versions(self.name, BOBYQA) if profile == "tight" else {})}
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=used)
-        if reason := self.supports(model, method):
-            return blank.having(status="unsupported", reason=reason)
-        interlace = load(self.name, "interlace")
+        more = versions(self.name, BOBYQA) if profile == "tight" else {}
+        fit = super().fit(model, method, profile)
+        return fit.having(versions={**fit.versions, **more})
+
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """By formula; weights are precision weights."""
+        import interlace
+
         given = {"weights": model.spelling.weights, "offset": model.spelling.offset}
         options: dict[str, Any] = {k: model.data[v].to_numpy() for k, v in given.items() if v}
         if profile == "tight":
@@ -116,7 +105,7 @@ class Interlace:
             fixed = model.spelling.fixed
             return answer(model, interlace.fit(fixed, data, method=method, random=random(model), **options))
 
-        return attempt(blank, run)
+        return run
 
 
 def answer(model: Model, result: Any) -> Answer:
@@ -129,13 +118,7 @@ def answer(model: Model, result: Any) -> Answer:
     for g, terms in enumerate(blocks(model).values()):
         found += _block(model, terms, result.variance_components[f"g{g}"], result.random_effects[f"g{g}"])
     found.append(rows.residual(result.scale))
-    return {
-        "rows": tuple(found),
-        "loglik": float(result.llf),
-        "sigma": math.sqrt(result.scale),
-        "n": int(result.nobs),
-        "converged": bool(result.converged),
-    }
+    return {"rows": tuple(found), **python.facts(result)}
 
 
 def _block(model: Model, terms: list[int], variance: Any, effects: Any) -> Iterator[Row]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from bridge.engines import rows
-from bridge.engines.attempt import Answer, attempt, load, versions
-from bridge.fit import Fit, Method, Profile, Row
+from bridge.engines import python, rows
+from bridge.engines.attempt import Answer
+from bridge.fit import Method, Profile, Row
 from bridge.model import Matrix, Model, RandomTerm
-
-PACKAGES = ("kamino-lme", "formulae", "numpy", "scipy")
 
 
 def tokens(model: Model) -> list[str] | str:
@@ -73,28 +71,16 @@ def formula(model: Model) -> str | None:
     return f"v0 ~ {' + '.join([*fixed, *random])}"
 
 
-class Kamino:
+class Kamino(python.Adapter):
     """kamino.lmer. Standard errors are sqrt diag Phi.
 
     `default` is a plain call; `tight` lowers the tolerance of its optimiser on theta from 1e-10 to 1e-12
     and gives it ten times the evaluations (1e-14 is below what a criterion in doubles can tell).
     """
 
-    name = "kamino-lme"
-    language: Literal["Python", "R"] = "Python"
-    family = "kamino-lme"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "partial"
-
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, *PACKAGES)
-
-    def start(self) -> None:
-        """Import it, before a fit's clock runs."""
-        self.version()
-        load(self.name, "kamino")
+    name = family = "kamino-lme"
+    packages = ("kamino-lme", "formulae", "numpy", "scipy")
+    module = "kamino"
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if kamino's formula can express the model, else the reason."""
@@ -102,12 +88,10 @@ class Kamino:
         random = fixed if isinstance(fixed, str) else bars(model, fixed)
         return random if isinstance(random, str) else None
 
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit by formula; weights are precision weights."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
-        if reason := self.supports(model, method):
-            return blank.having(status="unsupported", reason=reason)
-        kamino = load(self.name, "kamino")
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """By formula; weights are precision weights."""
+        import kamino
+
         given = {"weights": model.spelling.weights, "offset": model.spelling.offset}
         options: dict[str, Any] = {k: model.data[v].to_numpy() for k, v in given.items() if v}
         if profile == "tight":
@@ -118,7 +102,7 @@ class Kamino:
         def run() -> Answer:
             return answer(model, kamino.lmer(formula(model), model.data, reml=method == "REML", **options))
 
-        return attempt(blank, run)
+        return run
 
 
 def parts(alias: str) -> tuple[str, ...]:

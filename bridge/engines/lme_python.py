@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from bridge.engines.attempt import Answer, attempt, load, versions
+from bridge.engines import python
+from bridge.engines.attempt import Answer
 from bridge.engines.table import Table
-from bridge.fit import Fit, Method, Profile
+from bridge.fit import Method, Profile
 from bridge.model import Model
 
 
-class LmePython:
+class LmePython(python.Adapter):
     """lme_python.lmer. `tight` goes on from where `default` stopped, with a tolerance of 1e-10, not 1e-6.
 
     From its own start that tolerance ends some fits after three iterations, short of the optimum.
     """
 
-    name = "lme-python"
-    language: Literal["Python", "R"] = "Python"
-    family = "lme-python"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "partial"
+    name = family = "lme-python"
+    packages = ("lme-python", "polars")
+    module = "lme_python"
 
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, "lme-python", "polars")
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """By formula, of which the offset is a term; weights are precision weights."""
+        import lme_python
 
-    def start(self) -> None:
-        """Import it before a fit's clock runs."""
-        load(self.name, "lme_python")
-
-    def supports(self, model: Model, method: Method) -> str | None:
-        """None if it can express the model: all with a random term."""
-        return None if model.random else "lme_python.lmer needs a random term, and this model has none"
-
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit; weights are precision weights, the offset is a term of the formula."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
         table = Table.of(model)
         offset = f" + offset({model.spelling.offset})" if model.spelling.offset else ""
 
         def run() -> Answer:
-            import lme_python
-
             arguments: list[Any] = [table.formula + offset, table.data, method == "REML"]
             lmer: Any = lme_python.lmer
             if model.spelling.weights:
@@ -61,7 +45,7 @@ class LmePython:
                 result = lmer(*arguments, control=lme_python.FitControl(**careful))
             return answer(table, result)
 
-        return attempt(blank, run)
+        return run
 
 
 def answer(table: Table, result: Any) -> Answer:

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from bridge.engines.attempt import Answer, attempt, load, versions
+from bridge.engines import python
+from bridge.engines.attempt import Answer
 from bridge.engines.table import Table
-from bridge.fit import Fit, Method, Profile
+from bridge.fit import Method, Profile
 from bridge.model import Model
 
 
-class Mixedlm:
+class Mixedlm(python.Adapter):
     """mixedlm.lmer. `tight` is COBYQA, its derivative-free optimiser, with tolerances of 1e-12."""
 
-    name = "mixedlm"
-    language: Literal["Python", "R"] = "Python"
-    family = "mixedlm"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "partial"
+    name = family = "mixedlm"
+    packages = ("mixedlm", "numpy", "scipy")
+    module = "mixedlm.models.lmer_fit"  # its parts are loaded when first named
 
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, "mixedlm", "numpy", "scipy")
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """By formula; weights are precision weights."""
+        import mixedlm
 
-    def start(self) -> None:
-        """Import it before a fit's clock runs; its parts are loaded when first named."""
-        load(self.name, "mixedlm.models.lmer_fit")
-
-    def supports(self, model: Model, method: Method) -> str | None:
-        """None if it can express the model: all with a random term."""
-        return None if model.random else "mixedlm.lmer needs a random term, and this model has none"
-
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit; weights are precision weights."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
         table = Table.of(model)
 
         def run() -> Answer:
-            import mixedlm
-
             careful = mixedlm.lmerControl(optimizer="COBYQA", ftol=1e-12, xtol=1e-12, maxiter=10_000)
             result = mixedlm.lmer(
                 table.formula,
@@ -54,7 +38,7 @@ class Mixedlm:
             )
             return answer(table, result)
 
-        return attempt(blank, run)
+        return run
 
 
 def answer(table: Table, result: Any) -> Answer:

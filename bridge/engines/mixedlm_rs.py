@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from bridge.engines import rows
-from bridge.engines.attempt import Answer, attempt, load, versions
-from bridge.fit import Fit, Method, Profile, Row
+from bridge.engines import python, rows
+from bridge.engines.attempt import Answer
+from bridge.fit import Method, Profile, Row
 from bridge.model import Model
 
 
-class MixedlmRs:
+class MixedlmRs(python.Adapter):
     """MixedLM of mixedlm_rs. `tight` takes five starts and stops at a gradient of 1e-10."""
 
-    name = "mixedlm-rs"
-    language: Literal["Python", "R"] = "Python"
-    family = "mixedlm-rs"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "partial"
-
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, "mixedlm-rs", "numpy", "scipy")
-
-    def start(self) -> None:
-        """Import it before a fit's clock runs."""
-        load(self.name, "mixedlm_rs")
+    name = family = "mixedlm-rs"
+    packages = ("mixedlm-rs", "numpy", "scipy")
+    module = "mixedlm_rs"
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model: a single random term, no weights, no offset."""
@@ -39,19 +26,18 @@ class MixedlmRs:
                 return f"mixedlm-rs has no argument for {role}"
         return None
 
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit from the model's arrays; groups are named by the position of their level."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """From the model's arrays; groups are named by the position of their level."""
+        from mixedlm_rs import MixedLM
+
         (term,) = model.random
 
         def run() -> Answer:
-            from mixedlm_rs import MixedLM
-
             careful: dict[str, Any] = {"n_starts": 5, "gtol": 1e-10, "ftol": 1e-15, "maxiter": 10_000}
             mixed = MixedLM(model.y, model.X, term.index, exog_re=term.Z)
             return answer(model, mixed.fit(reml=method == "REML", **careful if profile == "tight" else {}))
 
-        return attempt(blank, run)
+        return run
 
 
 def answer(model: Model, result: Any) -> Answer:
@@ -63,10 +49,4 @@ def answer(model: Model, result: Any) -> Answer:
     for index, values in zip(result.model.group_labels.tolist(), result.random_effects_array, strict=True):
         for name, value in zip(term.names, values.tolist(), strict=True):
             found.append(Row("ran_vals", name, value, term.group, term.levels[index]))
-    return {
-        "rows": tuple(found),
-        "loglik": float(result.llf),
-        "sigma": math.sqrt(result.scale),
-        "n": int(result.nobs),
-        "converged": bool(result.converged),
-    }
+    return {"rows": tuple(found), **python.facts(result)}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.engines import rows
-from bridge.engines.attempt import Answer, attempt, load, versions
-from bridge.fit import Fit, Method, Profile, Row
+from bridge.engines import python, rows
+from bridge.engines.attempt import Answer
+from bridge.fit import Method, Profile, Row
 from bridge.model import Model, RandomTerm
 
 PACKAGES = ("statsmodels", "numpy", "scipy")
@@ -70,27 +70,17 @@ def form(model: Model) -> Form | str:
     return Form(groups, correlated, tuple(t for t in terms if t is not correlated))
 
 
-class Statsmodels:
+class Statsmodels(python.Adapter):
     """MixedLM. Standard errors come from the joint Hessian of beta and the variance parameters.
 
     `default` is a plain ``.fit()``; `tight` the best finite log-likelihood of powell and lbfgs from three
     starts, continued by bfgs.
     """
 
-    name = "statsmodels"
-    language: Literal["Python", "R"] = "Python"
-    family = "statsmodels"
-    std_error: Literal["phi", "joint", "none"] = "joint"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "partial"
-
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, *PACKAGES)
-
-    def start(self) -> None:
-        """Import it, before a fit's clock runs."""
-        load(self.name, "statsmodels.regression.mixed_linear_model")
+    name = family = "statsmodels"
+    packages = PACKAGES
+    module = "statsmodels.regression.mixed_linear_model"
+    std_error = "joint"
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if MixedLM can express the model, else the reason."""
@@ -100,12 +90,10 @@ class Statsmodels:
         found = form(model)
         return found if isinstance(found, str) else None
 
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit; +Inf as log-likelihood is carried as it is."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """From the model's arrays; +Inf as log-likelihood is carried as it is."""
         found = form(model)
-        if isinstance(found, str):
-            return blank.having(status="unsupported", reason=found)
+        assert isinstance(found, Form)
 
         def run() -> Answer:
             mixed = mixedlm(model, found)
@@ -113,7 +101,7 @@ class Statsmodels:
             result = mixed.fit(reml=reml) if profile == "default" else best(mixed, reml)
             return answer(model, found, result)
 
-        return attempt(blank, run)
+        return run
 
 
 def levels_by_group(term: RandomTerm, groups: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Any]]:
@@ -216,38 +204,26 @@ def blups(found: Form, effects: Mapping[int, Any]) -> Iterator[Row]:
             yield Row("ran_vals", term.names[0], float(value), term.group, term.levels[int(level)])
 
 
-class Ols:
+class Ols(python.Adapter):
     """OLS, or WLS: the random terms are ignored. Its variance is ssr / (n - p) for REML and ssr / n for ML.
 
     Standard errors go with that variance. statsmodels has a log-likelihood for ML only: NaN for REML.
     """
 
-    name = "ols"
-    language: Literal["Python", "R"] = "Python"
-    family = "statsmodels"
-    std_error: Literal["phi", "joint", "none"] = "phi"
-    df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
-    pooling: Literal["partial", "complete"] = "complete"
-
-    def version(self) -> Mapping[str, str]:
-        """See `versions`."""
-        return versions(self.name, *PACKAGES)
-
-    def start(self) -> None:
-        """Import it, before a fit's clock runs."""
-        load(self.name, "statsmodels.regression.linear_model")
+    name, family = "ols", "statsmodels"
+    packages = PACKAGES
+    module = "statsmodels.regression.linear_model"
+    pooling = "complete"
 
     def supports(self, model: Model, method: Method) -> str | None:
         """Any model has a fixed part."""
         return None if model.offset is None else "OLS and WLS have no offset"
 
-    def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
-        """Fit; the profiles are the same."""
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+    def call(self, model: Model, method: Method, profile: Profile) -> python.Call:
+        """From the model's arrays; the profiles are the same."""
+        from statsmodels.regression.linear_model import OLS, WLS
 
         def run() -> Answer:
-            from statsmodels.regression.linear_model import OLS, WLS
-
             plain = model.weights is None
             result = (OLS(model.y, model.X) if plain else WLS(model.y, model.X, weights=model.weights)).fit()
             scale = float(result.scale if method == "REML" else result.ssr / model.n)
@@ -259,4 +235,4 @@ class Ols:
                 "n": int(result.nobs),
             }
 
-        return attempt(blank, run)
+        return run
