@@ -32,6 +32,18 @@ cat(if (length(wanted)) sprintf("%.0f", sum(file.size(files))) else "")
 """
 
 
+def of(engine: str, versions: Iterable[str]) -> int | None:
+    """Bytes of an engine's software, asked of the interpreter that runs it; `versions` as it states them."""
+    from bridge import engines
+
+    return size(versions, engines.get(engine).language, engines.interpreter(engine))
+
+
+def megabytes(size: int | None) -> str:
+    """As the tables have it: ``121.5``, empty if not known."""
+    return "" if size is None else f"{size / 1e6:.1f}"
+
+
 def size(names: Iterable[str], language: str = "Python", python: str = sys.executable) -> int | None:
     """Bytes, None if none of the packages is known here; see `MEANING`.
 

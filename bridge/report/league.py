@@ -59,12 +59,8 @@ def entrants(agreement: Agreement) -> list[Score]:
 
 
 def measured(agreement: Agreement) -> dict[str, int | None]:
-    """Install size of each entrant's software, asked of the interpreter that runs it."""
-    found: dict[str, int | None] = {}
-    for score in entrants(agreement):
-        name = score.engine
-        found[name] = footprint.size(score.versions, engines.get(name).language, engines.interpreter(name))
-    return found
+    """Install size of each entrant's software."""
+    return {score.engine: footprint.of(score.engine, score.versions) for score in entrants(agreement)}
 
 
 def section(agreement: Agreement, sizes: Mapping[str, int | None]) -> list[str]:
@@ -120,7 +116,7 @@ def _row(score: Score, kinds: Sequence[Outcome], sizes: Mapping[str, int | None]
         f"{median(digits):.1f}" if digits else "",
         "" if time is None else number(time),
         "" if pace is None else number(pace),
-        "" if size is None else f"{size / 1e6:.1f}",
+        footprint.megabytes(size),
     )
 
 
