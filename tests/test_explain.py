@@ -16,6 +16,7 @@ from bridge.cli import app
 from bridge.errors import BridgeError
 from bridge.explanation import Explanation, explain
 from bridge.report import pictures
+from bridge.report.reasons import percent
 from tests.front import ROOT
 from tests.test_pooling import two_arms
 
@@ -103,6 +104,7 @@ BAD = {
     "not identified": (lambda d: d, "y ~ x + g + (1 | g)", [], "not identified: "),
     "engine without groups": (lambda d: d, FORMULA, ["--engine", "ols"], "has no random effects"),
     "unknown engine": (lambda d: d, FORMULA, ["--engine", "nope"], 'engine "nope": there is none'),
+    "empty engine": (lambda d: d, FORMULA, ["--engine", ""], '--engine "": names no engine'),
     "no column": (lambda d: d, FORMULA, ["--weights", "nope"], "nope"),
 }
 
@@ -215,6 +217,13 @@ def test_the_page_says_what_the_cases_give() -> None:
     """docs/weights.md would quote numbers that no case gives: run ``python docs/weights.py``."""
     page = script()
     assert page.page() == page.PAGE.read_text(encoding="utf-8")
+
+
+def test_a_share_between_two_whole_percents_is_the_same_everywhere() -> None:
+    """An eighth would be 12 % with one BLAS and 13 % with another, whose last digit differs."""
+    eighth = 0.125
+    assert {percent(np.nextafter(eighth, side)) for side in (0.0, 1.0)} == {"12 %"}
+    assert (percent(0.075), percent(0.99999), percent(1.0)) == ("7.5 %", "100 %", "100 %")
 
 
 def test_the_page_s_figures_are_of_these_cases() -> None:

@@ -126,11 +126,11 @@ def ending(command: Callable[P, int | None]) -> Callable[P, None]:
             say("; ".join(["lmmbridge: stopped", *map(str, stop.args)]))
             raise typer.Exit(130) from None
         except BrokenPipeError:  # `| head`: as a program ends that SIGPIPE kills
-            _forget_output()
+            _forget(1)
             raise typer.Exit(141) from None
         except OSError as error:
             say(f"lmmbridge: {error.filename or 'the output'}: {error.strerror or error}")
-            _forget_output()
+            _forget(1)
             raise typer.Exit(2) from None
         raise typer.Exit(code or 0)
 
@@ -143,8 +143,10 @@ def say(text: str) -> None:
         return
     line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    with suppress(OSError):
-        print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    try:
+        print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    except OSError:
+        _forget(2)
 
 
 def ready() -> None:
@@ -170,10 +172,10 @@ def _instead(error: UnicodeError) -> tuple[str, int]:
     return "".join(_INSTEAD.get(c, "?") for c in error.object[error.start : error.end]), error.end
 
 
-def _forget_output() -> None:
-    """Let what could not be written go, else Python tries again at exit and complains."""
+def _forget(file: int) -> None:
+    """Let what stdout or stderr could not write go, else Python tries again at exit and ends with 120."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file)
 
 
 def roots(ids: Sequence[str]) -> list[Path]:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def percent(share: float) -> str:
-    """``7.5 %``."""
-    return f"{100 * share:.3g} %" if share >= 0.9995 else f"{100 * share:.2g} %"
+    """``7.5 %``; an eighth is 12 % whatever a machine's last digit."""
+    parts = float(f"{100 * share:.9g}")
+    return f"{parts:.3g} %" if share >= 0.9995 else f"{parts:.2g} %"
 
 
 def figure(value: float, digits: int = 3) -> str:
