@@ -20,6 +20,7 @@ from bridge.errors import BridgeError, FormulaError, StoreError
 from bridge.fit import Fit, Origin, from_arrow, schema, to_arrow
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from bridge.run import Task
@@ -155,10 +156,10 @@ def stand_in(task: Task, why: str, path: Path | None) -> Fit:
     Of several environments the one with the newest software is taken that `CHOICE` allows.
     """
     missing = Fit(task.engine, task.method, task.profile, "unavailable", reason=why)
-    places = [path] if path is not None else _others(task)
+    places = [(path, About.of(task))] if path is not None else _others(task)
     told = ""
-    for place in places:
-        found, told = _found(place, task)
+    for place, about in places:
+        found, told = _found(place, task, about)
         if found is not None:
             origin = Origin(software(found.fit), found.platform, found.date, why)
             return found.fit.having(recorded=origin)
@@ -173,7 +174,7 @@ def software(fit: Fit) -> str:
     return ", ".join(f"{name} {fit.versions[name]}" for name in names if name in fit.versions)
 
 
-def _found(path: Path, task: Task) -> tuple[Recording | None, str]:
+def _found(path: Path, task: Task, about: About) -> tuple[Recording | None, str]:
     """A task's recording in a file, else why there is none; silent about a file or fit that never was."""
     if not path.is_file():
         return None, ""
@@ -186,7 +187,7 @@ def _found(path: Path, task: Task) -> tuple[Recording | None, str]:
     mine = [i for i, fact in enumerate(facts) if (fact["engine"], fact["method"], fact["profile"]) == asked]
     if not mine:
         return None, ""
-    apart = {i: _about(facts[i]).fault(About.of(task)) for i in mine}
+    apart = {i: _about(facts[i]).fault(about) for i in mine}
     same = [i for i in mine if not apart[i]]
     if not same:
         return None, f"{path} is not used: it is of another {apart[mine[0]]}; record it again"
@@ -200,13 +201,56 @@ def _found(path: Path, task: Task) -> tuple[Recording | None, str]:
     return _recording(fit, facts[best]), ""
 
 
-def _others(task: Task) -> list[Path]:
-    """Recordings of cases with the task's data and model, the folder ./cases first."""
+def _others(task: Task) -> list[tuple[Path, About]]:
+    """Recordings of cases with the task's data and model, the folder ./cases first, and what they are of."""
     from bridge.resources import find
 
+    asked = About.of(task)
     roots = [Path("cases").absolute(), find("cases")]
     files = dict.fromkeys(path for root in roots for path in sorted(root.glob(f"*/{FILE}")))
-    return [path for path in files if any(not about.fault(About.of(task)) for about in _abouts(path))]
+    faults = [(path, about, asked.fault(about)) for path in files for about in _abouts(path)]
+    return [
+        (path, about)
+        for path, about, fault in faults
+        if not fault or (fault == "data" and _same_table(task, path.parent, about))
+    ]
+
+
+def _same_table(task: Task, folder: Path, about: About) -> bool:
+    """Whether a case's table says to the model what the task's does, though not in the same types.
+
+    A file of R's sleepstudy may hold whole numbers where the case holds floats and labels: values are
+    compared as numbers, what only groups rows as labels, all else must be the same.
+    """
+    import pandas as pd
+
+    from bridge.case import Case
+    from bridge.data import content_hash
+    from bridge.formula import columns, parse
+
+    try:
+        case = Case.load(folder)
+        theirs = case.frame()
+    except BridgeError:
+        return False
+    mine, formula = task.data, parse(task.formula)
+    if not isinstance(mine, pd.DataFrame) or case.data_hash != about.data or not {*mine} <= {*theirs}:
+        return False
+    valued = columns((formula.response, formula.fixed, tuple(bar.part for bar in formula.random)))
+    groups = {*columns(tuple(bar.factors for bar in formula.random))} - {*valued}
+    pairs = [(_plain(mine[name], name in groups), _plain(theirs[name], name in groups)) for name in mine]
+    return all(content_hash(a) == content_hash(b) for a, b in pairs)
+
+
+def _plain(values: pd.Series[Any], labels: bool) -> pd.DataFrame:
+    """A column as labels in code-point order if asked for, whole numbers as floats, else as it is."""
+    from bridge.data import normalise
+
+    if labels:
+        values = normalise(values.astype("category").to_frame()).iloc[:, 0].astype("object")
+    elif values.dtype.kind == "i":
+        values = values.astype("float64")
+    return normalise(values.to_frame())
 
 
 def _abouts(path: Path) -> set[About]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.case import Case, discover
+from bridge.data import normalise
 from bridge.errors import BridgeError, StoreError
 from bridge.fit import Fit, Row
 from bridge.recording import CHOICE, FILE, About, Recording, read, stand_in, write
@@ -200,6 +201,31 @@ def test_compare_finds_the_case_by_its_data(case: Case) -> None:
     assert "agrees (recorded, R 4.5.0, lme4 1.1.37)" in said
     said = lmmbridge(case, "compare", "other.csv", FORMULA, "--engines", ENGINES)
     assert "recorded" not in said
+
+
+def test_explain_takes_a_recorded_fit_and_says_so(case: Case) -> None:
+    """Without R nobody could see lme4's weights, or they would be taken for this machine's."""
+    said = " ".join(lmmbridge(case, "explain", "mine", "--engine", "lme4").split())
+    assert "by lme4)" in said
+    assert "lme4 is not on this machine: its fit is a recorded one, by R 4.5.0, lme4 1.1.37." in said
+    assert said.endswith("exit 0")
+    assert "engine nlme: unavailable" in lmmbridge(case, "explain", "mine", "--engine", "nlme")
+
+
+def test_compare_finds_r_s_own_table_of_a_case(tmp_path: Path) -> None:
+    """The table as R writes it, whole numbers and all, would be other data than the case's."""
+    frame = Case.load(find("cases") / "sleepstudy").frame()
+    plain = frame.astype({"Days": int, "Subject": "str"}).astype({"Subject": int})
+    formula = "Reaction ~ Days + (Days | Subject)"
+    cases = {"same": plain, "labels": plain.assign(Subject=plain.Subject + 1000),
+             "rows": plain.iloc[::-1], "day": plain.assign(Days=plain.Days.replace(9, 10)),
+             "factor": plain.assign(Days=plain.Days.astype(str)), "fewer": plain.iloc[:-1]}  # fmt: skip
+    found = {
+        name: stand_in(Task("", normalise(table), "sha256:1", formula, "REML", "lme4"), WHY, None)
+        for name, table in cases.items()
+    }
+    assert {name for name, fit in found.items() if fit.status == "ok"} == {"same"}
+    assert found["same"].recorded is not None
 
 
 def test_another_machines_times_are_no_times() -> None:
