@@ -210,6 +210,31 @@ def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
             temporary.unlink()
 
 
+def make_folder(path: Path, said: str) -> Path:
+    """The folder, made if it is not there yet; `said` is how the user named it, such as ``-o out``.
+
+    Raises
+    ------
+    StoreError
+        A file of that name, or no permission.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StoreError(f"{said}: is a file; name a folder") from None
+    except OSError as error:
+        raise StoreError(f"{said}: cannot be made ({error.strerror}); name another folder") from None
+    return path
+
+
+def check_file(path: Path, said: str) -> None:
+    """StoreError unless a file may be written there: said before long work, not after it."""
+    if path.is_dir():
+        raise StoreError(f"{said}: is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise StoreError(f"{said}: no such folder; make it first")
+
+
 def _hint(error: OSError, verb: str = "read") -> str:
     """What went wrong with a file, and the fix."""
     known = {

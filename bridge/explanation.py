@@ -219,7 +219,9 @@ def of_entry(
     if coef is not None and coef not in entry.model.names:
         known = ", ".join(entry.model.names)
         raise ModelError(f'coefficient "{coef}": is not in the model; use one of {known}')
-    found = {name: pooling(entry.model, *_answer(entry, method, name, fits)) for name in engines}
+    answers = {name: _answer(entry, method, name, fits) for name in engines}
+    found = {name: pooling(entry.model, psi, sigma2) for name, (psi, sigma2, _) in answers.items()}
+    told = tuple(told for _, _, told in answers.values() if told)
     if not found:
         found = {OPTIMUM: pooling(entry.model, *_optimum(entry, method))}
     first = next(iter(found))
@@ -231,7 +233,7 @@ def of_entry(
         pooling=found[first],
         k=found[first].coefficient(coef),
         others={name: p for name, p in found.items() if name != first},
-        notes=_notes(entry),
+        notes=(*told, *_notes(entry)),
     )
 
 
@@ -248,9 +250,12 @@ def _optimum(entry: Entry, method: Method) -> tuple[tuple[np.ndarray, ...], floa
 
 def _answer(
     entry: Entry, method: Method, engine: str, fits: Sequence[Fit]
-) -> tuple[tuple[np.ndarray, ...], float]:
-    """An engine's (Psi, sigma2), from the fit at hand or one made now in a worker."""
-    from bridge import engines
+) -> tuple[tuple[np.ndarray, ...], float, str]:
+    """An engine's (Psi, sigma2), from the fit at hand, one made now in a worker or a recorded one.
+
+    The third is what must be said of it: that it is recorded.
+    """
+    from bridge import engines, recording
     from bridge.audit import align, usable
     from bridge.run import Task, execute
 
@@ -269,6 +274,8 @@ def _answer(
             offset=entry.offset,
         )
         ((_, fit),) = execute([task])
+        if fit.status == "unavailable":
+            fit = recording.stand_in(task, fit.reason, entry.recorded)
     if fit.status != "ok":
         raise BridgeError(f"engine {engine}: {fit.status}: {fit.reason}; leave --engine out for the optimum")
     if engines.get(engine).pooling == "complete":
@@ -277,7 +284,9 @@ def _answer(
     zero = replace(answer, beta=np.zeros(0), blups=())
     if why := usable(zero):
         raise BridgeError(f"engine {engine}: gave {why}, so there are no weights; name another engine")
-    return answer.psi, answer.sigma2
+    kept = fit.recorded
+    told = f"{engine} is not on this machine: its fit is a recorded one, by {kept.software}." if kept else ""
+    return answer.psi, answer.sigma2, told
 
 
 def _notes(entry: Entry) -> tuple[str, ...]:

@@ -27,13 +27,13 @@ def catalogue(
     - `lmmbridge catalogue -o docs`
     """
     from bridge.case import find
-    from bridge.data import write_bytes
+    from bridge.data import make_folder, write_bytes
     from bridge.report.catalogue import document, picture, svg
     from bridge.report.terminal import console
 
+    make_folder(out, f"-o {out}")
     cases = find([], common.roots([]))
-    folder = out / "catalogue"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(out / "catalogue", f"-o {out}: {out / 'catalogue'}")
     for case in cases if pictures else ():
         path = folder / f"{case.id}.svg"
         if not path.exists() and (drawn := picture(case)) is not None:

@@ -48,7 +48,7 @@ def compare(
     from bridge.agreement import refuse
     from bridge.catalogue import session
     from bridge.commands.run import extras, watching
-    from bridge.data import write_bytes
+    from bridge.data import check_file, write_bytes
     from bridge.entry import Entry
     from bridge.errors import BridgeError
     from bridge.report import page
@@ -59,6 +59,7 @@ def compare(
     begin = perf_counter()
     if html is not None:
         page.require()
+        check_file(html, f"--html {html}")
     elif formal:
         raise BridgeError("--formal: it is a variant of the page; give --html FILE.html as well")
     entry = Entry.of_data(

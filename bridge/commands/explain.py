@@ -45,6 +45,8 @@ def explain(
 
     - `lmmbridge explain trial.csv "y ~ arm + (1 | clinic)" --engine lme4,statsmodels`
     """
+    from bridge.data import make_folder
+    from bridge.errors import BridgeError
     from bridge.explanation import explain as explained
     from bridge.report import pictures
     from bridge.report.explain import left, tables, title
@@ -53,12 +55,16 @@ def explain(
 
     if output is not None:
         pictures.require()
+        make_folder(output, f"-o {output}")
+    engines = common.split(engine)
+    if engine is not None and not engines:
+        raise BridgeError(f'--engine "{engine}": names no engine; use one such as lme4, or leave it out')
     chosen = None if method is None else common.methods([method], ())[0]
     found = explained(
         data,
         formula,
         coef=coef,
-        engine=common.split(engine),
+        engine=engines,
         method=chosen,
         weights=weights,
         offset=offset,

@@ -32,7 +32,7 @@ def report(
 
     - `lmmbridge report --formal -o validation`: with requirement ids and a place for signatures
     """
-    from bridge.data import write_bytes
+    from bridge.data import make_folder, write_bytes
     from bridge.report import page
     from bridge.report.results import dump, read
     from bridge.report.summary import summary
@@ -41,8 +41,7 @@ def report(
     page.require()
     found = read(results)
     source = results if results.is_dir() else results.parent
-    folder = source if output is None else output
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = source if output is None else make_folder(output, f"-o {output}")
     write_bytes(page.render(found, source, formal).encode(), folder / page.FILE)
     if folder != source:
         write_bytes(dump(found).encode(), folder / "report.json")

@@ -58,6 +58,7 @@ def run(
     """
     from bridge.case import find
     from bridge.catalogue import session
+    from bridge.data import make_folder
     from bridge.entry import Entry
     from bridge.errors import CaseError
     from bridge.report import page
@@ -65,6 +66,8 @@ def run(
     from bridge.store import Store
 
     begin = perf_counter()
+    if report is not None:
+        make_folder(report, f"--report {report}")
     places = common.roots(cases or [])
     found = find(cases or [], places)
     if not found:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.errors import StoreError
 from bridge.levels import Levels
 from bridge.report import text
 from bridge.report.grid import Grid
@@ -99,16 +98,13 @@ def draw(found: Explanation, root: Path, folder: Path, png: bool = False) -> lis
 
     None are drawn where their library is not installed.
     """
-    from bridge.data import write_bytes
+    from bridge.data import make_folder, write_bytes
     from bridge.report import pictures
 
     if pictures.lacking():
         return []
     place = root / folder
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{place}: cannot be made ({error.strerror}); name another folder") from None
+    make_folder(place, str(place))
     names = []
     for name, chart in pictures.charts(found).items():
         write_bytes(pictures.svg(chart).encode(), place / f"{name}.svg")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from bridge.errors import StoreError
 from bridge.report import conventions, digits, explain, league, page, tables, text
 from bridge.report.gather import gather
 from bridge.report.grid import Grid
@@ -71,14 +70,9 @@ def write(agreement: Agreement, folder: Path, seconds: float, extras: Extras) ->
     """
     import pyarrow as pa
 
-    from bridge.data import write_bytes, write_table
+    from bridge.data import make_folder, write_bytes, write_table
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"--report {folder}: cannot be made ({error.strerror}); name another folder"
-        ) from None
+    make_folder(folder, f"--report {folder}")
     drawn = {e.name: explain.draw(e, folder, Path("figures") / e.name) for e in extras.explained}
     extras = replace(extras, drawn=drawn)
     found = gather(agreement, seconds, extras)
