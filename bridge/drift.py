@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge.report.results import FitResult, Line, Results
+    import pandas as pd
+
+    from bridge.model import Vector
+    from bridge.report.results import FitResult, Results
 
 DIGIT = 1.0
 """Change of a fit's worst correct digits, by kind of number, that is shown."""
@@ -17,6 +21,9 @@ PACE = 2.0
 
 Key = tuple[str, str, str, str]
 """Case, method, engine, profile."""
+KEYS = ("case", "method", "engine", "profile")
+LABEL = ("quantity", "group", "level", "term")
+VALUES = ("estimate", "reference", "difference", "tolerance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,10 @@ class Drift:
         Fits that both runs have.
     gone, new : tuple of Key
         Fits that only one of them has.
+    numbers : int
+        Numbers that were compared.
+    every : bool
+        Whether these are all that the runs have in common, not those alone that report.json keeps.
     """
 
     before: str
@@ -100,6 +111,21 @@ class Drift:
     values: tuple[Moved, ...]
     digits: tuple[Digits, ...]
     paces: tuple[Pace, ...]
+    numbers: int = 0
+    every: bool = False
+
+    @property
+    def compared(self) -> str:
+        """What was compared, in a sentence."""
+        from bridge.report.text import plural
+
+        said = plural(self.numbers, "number")
+        if self.every:
+            return f"{said} compared: all that both results.parquet have."
+        return (
+            f"{said} compared: those that both report.json keep (beyond tolerance, and the worst of each "
+            "quantity, group and term); with results.parquet beside both, all are."
+        )
 
     @property
     def exit_code(self) -> int:
@@ -126,12 +152,18 @@ class Drift:
         return f"Nothing changed in {plural(self.common, 'fit')}{less}."
 
 
-def drift(before: Results, after: Results) -> Drift:
+def drift(before: Results, after: Results, tables: Sequence[pd.DataFrame | None] = (None, None)) -> Drift:
     """What changed from `before` to `after`, fit by fit, joined by case, method, engine and profile.
 
-    Numbers are compared where both reports keep them: those beyond tolerance in either run, and the worst
-    of each quantity, group and term.
+    Parameters
+    ----------
+    tables : pair of DataFrame or None
+        results.parquet of each run (`numbers`): every number is compared. Without both, those that both
+        reports keep: those beyond tolerance in either run, and the worst of each quantity, group and term.
     """
+    whole = [table for table in tables if table is not None]
+    every = len(whole) == 2
+    moved, numbers = _moved(*(whole if every else map(_kept, (before, after))))
     old, new = ({fit.key: fit for fit in run.fits} for run in (before, after))
     both = [(old[key], new[key]) for key in old if key in new]
     software = tuple(
@@ -147,10 +179,37 @@ def drift(before: Results, after: Results) -> Drift:
         gone=tuple(key for key in old if key not in new),
         new=tuple(key for key in new if key not in old),
         verdicts=tuple(found for a, b in both if (found := _verdict(a, b))),
-        values=tuple(sorted((m for a, b in both for m in _values(a, b)), key=lambda m: -m.times)),
+        values=moved,
         digits=tuple(d for a, b in both for d in _digits(a, b)),
         paces=tuple(_paces(both)),
+        numbers=numbers,
+        every=every,
     )
+
+
+def numbers(place: Path, run: Results) -> pd.DataFrame | None:
+    """results.parquet beside a run's report.json; None if there is none, or it is another run's.
+
+    Raises
+    ------
+    StoreError
+        It cannot be read.
+    """
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    from bridge.errors import StoreError
+
+    path = (place if place.is_dir() else place.parent) / "results.parquet"
+    if not path.exists():
+        return None
+    try:
+        found = pq.read_table(path, columns=[*KEYS, *LABEL, *VALUES]).to_pandas()
+    except (OSError, ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read ({error!s:.100}); make the run again") from None
+    if len(found) != sum(len(fit.rows) + fit.left_out for fit in run.fits):
+        return None
+    return found.assign(level=found["level"].map(tuple))
 
 
 def _name(run: Results, software: list[str]) -> str:
@@ -173,33 +232,51 @@ def _words(fit: FitResult) -> str:
     return f"{fit.symbol} {fit.words}" + (", silent" if fit.silent else "")
 
 
-def _values(a: FitResult, b: FitResult) -> list[Moved]:
-    from bridge.report.page import where
+def _kept(run: Results) -> pd.DataFrame:
+    """The numbers that a report keeps, as a table like results.parquet."""
+    import pandas as pd
 
-    old = {_label(row): row for row in a.rows if not row.quantity.startswith("self: ")}
-    found = []
-    for row in b.rows:
-        was = old.get(_label(row))
-        if was is None:
-            continue
-        unit, most = _unit(row) or _unit(was), min(row.tolerance, was.tolerance)
-        far = abs(row.estimate - was.estimate)
-        times = far / unit / most if unit > 0 and most > 0 else math.nan
-        if math.isfinite(row.estimate) != math.isfinite(was.estimate):
-            times = math.inf
-        if times > 1:
-            found.append(Moved(a.key, where(row), was.estimate, row.estimate, times))
-    return found
+    records = [
+        (*fit.key, *(getattr(row, name) for name in (*LABEL, *VALUES)))
+        for fit in run.fits
+        for row in fit.rows
+    ]
+    return pd.DataFrame.from_records(records, columns=[*KEYS, *LABEL, *VALUES])
 
 
-def _unit(row: Line) -> float:
-    """What its difference is measured in; 0 where it cannot be told, as the number is exactly right."""
-    off = abs(row.estimate - row.reference)
-    return off / row.difference if row.difference > 0 and math.isfinite(off) else 0.0
+def _moved(before: pd.DataFrame, after: pd.DataFrame) -> tuple[tuple[Moved, ...], int]:
+    """Numbers that moved by more than their tolerance, furthest first, and how many were compared."""
+    import numpy as np
+
+    from bridge.report.text import where
+
+    join = [*KEYS, *LABEL]
+    both = after.merge(before, on=join, suffixes=("", "_before"))
+    both = both[~both["quantity"].str.startswith("self: ")]
+    a, b = both["estimate_before"].to_numpy(float), both["estimate"].to_numpy(float)
+    with np.errstate(all="ignore"):
+        unit = _unit(both, "")
+        unit = np.where(unit > 0, unit, _unit(both, "_before"))
+        most = np.fmin(both["tolerance"].to_numpy(float), both["tolerance_before"].to_numpy(float))
+        times = np.where((unit > 0) & (most > 0), np.abs(b - a) / unit / most, np.nan)
+    times[np.isfinite(a) != np.isfinite(b)] = np.inf
+    far = np.flatnonzero(times > 1)
+    found = [
+        Moved(
+            (row.case, row.method, row.engine, row.profile), where(row), row.estimate_before, row.estimate, t
+        )
+        for row, t in zip(both.iloc[far].itertuples(index=False), times[far].tolist(), strict=True)
+    ]
+    return tuple(sorted(found, key=lambda moved: -moved.times)), len(both)
 
 
-def _label(row: Line) -> tuple[str, str, tuple[str, ...], str]:
-    return row.quantity, row.group, row.level, row.term
+def _unit(rows: pd.DataFrame, run: str) -> Vector:
+    """What differences are measured in; 0 where it cannot be told, as the number is exactly right."""
+    import numpy as np
+
+    difference, reference = rows[f"difference{run}"].to_numpy(float), rows[f"reference{run}"].to_numpy(float)
+    off = np.abs(rows[f"estimate{run}"].to_numpy(float) - reference)
+    return np.where((difference > 0) & np.isfinite(off), off / difference, 0.0)
 
 
 def _digits(a: FitResult, b: FitResult) -> list[Digits]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 from bridge.agreement import Agreement
 from bridge.catalogue import session
 from bridge.entry import Entry
+from bridge.report.results import Results
 from bridge.verdict import Judgement, Verdict
 from tests.front import FORMULA, clusters
 
@@ -67,3 +69,20 @@ def _marked(j: Judgement) -> Judgement:
             j, fit=fit, verdict=Verdict.WORSE_OPTIMUM, reason=BREAKING, known=Known(), claim="warned"
         )
     return j
+
+
+def multiplied(results: Results, times: int, engines: int) -> Results:
+    """The same with each case so many times, and each engine under so many names."""
+    cases = [
+        case.model_copy(update={"name": f"{case.name}-{i}"})
+        for i, case in product(range(times), results.cases)
+    ]
+    fits = []
+    for i, fit, k in product(range(times), results.fits, range(engines)):
+        name = f"{fit.engine}{k}" if k else fit.engine
+        fits.append(fit.model_copy(update={"case": f"{fit.case}-{i}", "engine": name}))
+    made = [
+        engine.model_copy(update={"name": f"{engine.name}{k}" if k else engine.name})
+        for k, engine in product(range(engines), results.engines)
+    ]
+    return results.model_copy(update={"cases": tuple(cases), "fits": tuple(fits), "engines": tuple(made)})

@@ -70,11 +70,14 @@ def test_diff_says_what_became_worse(run: Path, tmp_path: Path) -> None:
         done = call("diff", before, run, "-o", tmp_path / name)
         assert done.exit_code == 1
         assert "1 of 24 verdicts became worse." in done.stdout
+        assert "those that both report.json keep" in " ".join(done.stdout.split())
         written = (tmp_path / name).read_text()
         assert "became worse" in written
         assert HOSTILE not in written
     assert call("diff", before, run, "--exit-zero").exit_code == 0
-    assert call("diff", run, run).exit_code == 0
+    same = call("diff", run, run)
+    assert same.exit_code == 0
+    assert "all that both results.parquet have" in same.stdout
 
 
 def test_compare_writes_a_page_of_ones_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +103,32 @@ def test_without_the_libraries_the_page_is_refused_in_a_line(
     done = call("report", run)
     assert done.exit_code == 2
     assert "pip install 'lmmbridge[report]'" in done.stderr
+
+
+def test_a_wrong_place_is_said_before_anything_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of fits would end in "is a folder"."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bridge.run.execute", lambda *_, **__: pytest.fail("fits were made"))
+    monkeypatch.setattr("bridge.catalogue.session", lambda *_, **__: pytest.fail("fits were made"))
+    clusters().to_csv("trial.csv", index=False)
+    Path("taken").touch()
+    model = ("trial.csv", FORMULA)
+    for command, words in (
+        (("compare", *model, "--html", "."), "--html .: is a folder; name a file in it"),
+        (("compare", *model, "--html", "no/out.html"), "--html no/out.html: no such folder; make it first"),
+        (("run", "sleepstudy", "--report", "taken"), "--report taken: is a file; name a folder"),
+        (("explain", *model, "-o", "taken"), "-o taken: is a file; name a folder"),
+        (("catalogue", "-o", "taken"), "-o taken: is a file; name a folder"),
+    ):
+        done = call(*command)
+        assert (done.exit_code, done.stderr) == (2, f"lmmbridge: {words}\n"), command
+
+
+def test_report_and_diff_say_where_they_cannot_write(run: Path, tmp_path: Path) -> None:
+    """A user would read "File exists" and not what to do."""
+    taken = tmp_path / "taken"
+    taken.touch()
+    assert call("report", run, "-o", taken).stderr == f"lmmbridge: -o {taken}: is a file; name a folder\n"
+    assert "is a folder; name a file in it" in call("diff", run, run, "-o", tmp_path).stderr

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from bridge.drift import drift
+import pandas as pd
+import pytest
+
+from bridge.drift import drift, numbers
+from bridge.errors import StoreError
 from bridge.report import drift as shown
 from bridge.report.results import EngineResult, FitResult, Line, Results
 from bridge.verdict import Verdict
@@ -96,3 +101,46 @@ def test_markdown_escapes() -> None:
     """A reason in a report could write markup."""
     worse = fit(verdict=Verdict.WORSE_OPTIMUM, reason="<b>|`")
     assert "&lt;b&gt;" in shown.markdown(drift(run(fit()), run(worse)))
+
+
+def table(*fits: FitResult, extra: float | None = None) -> pd.DataFrame:
+    """results.parquet of a run; `extra` is a BLUP that its report does not keep."""
+    more = () if extra is None else (line(extra, quantity="BLUP", group="g", level=("1",), term="x"),)
+    return pd.DataFrame(
+        [
+            {name: getattr(fit, name) for name in ("case", "method", "engine", "profile")} | row.model_dump()
+            for fit in fits
+            for row in (*fit.rows, *more)
+        ]
+    )
+
+
+def test_every_number_is_compared_where_both_tables_are_there() -> None:
+    """A BLUP that moved but stayed within tolerance of the truth would go unseen: no report keeps it."""
+    one = fit(rows=(line(1.0),))
+    tables = table(one, extra=0.951), table(one, extra=1.049)
+    found = drift(run(one), run(one), tables)
+    (moved,) = found.values
+    assert (moved.what, moved.before, moved.after) == ("BLUP g 1 x", 0.951, 1.049)
+    assert abs(moved.times - 0.098 / 0.5 / 0.1) < 1e-9
+    assert found.compared == "2 numbers compared: all that both results.parquet have."
+    for part in ((None, None), (tables[0], None)):
+        less = drift(run(one), run(one), part)
+        assert (less.values, less.numbers, less.every) == ((), 1, False)
+        assert "report.json" in less.compared
+
+
+def test_the_table_is_read_and_one_of_another_run_is_not(tmp_path: Path) -> None:
+    """Numbers of one run would be set beside verdicts of another, or a damaged file end in a traceback."""
+    one = run(fit(rows=(line(1.0),), left_out=1))
+    assert numbers(tmp_path, one) is None
+    path = tmp_path / "results.parquet"
+    table(*one.fits, extra=1.0).to_parquet(path)
+    read = numbers(tmp_path / "report.json", one)
+    assert read is not None
+    assert read["level"].tolist() == [(), ("1",)]
+    assert drift(one, one, (read, read)).numbers == 2
+    assert numbers(tmp_path, run(fit(rows=(line(1.0),)))) is None
+    path.write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match=r"results.parquet: cannot be read"):
+        numbers(tmp_path, one)

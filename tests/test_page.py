@@ -12,10 +12,12 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 
+from bridge.relation import RELATIONS
 from bridge.report import markdown, page
 from bridge.report.results import read
+from bridge.verdict import Verdict
 from tests.conftest import chromium
-from tests.judged import BREAKING, HOSTILE, agreement
+from tests.judged import BREAKING, HOSTILE, agreement, multiplied
 
 pytestmark = pytest.mark.needs_browser
 
@@ -106,6 +108,65 @@ def test_switches_choose_method_and_settings(reader: Reader, folder: Path) -> No
     assert shown(tab) == ["plain"]
     tab.locator("label", has_text=re.compile("^ML$")).click()
     assert shown(tab) == []
+
+
+@pytest.fixture(scope="module")
+def wide(folder: Path) -> Path:
+    """A page of 15 engines, one of which is wrong by its log-likelihood alone."""
+    found = multiplied(read(folder), times=1, engines=5)
+    first = found.fits[0].model_copy(update={"words": "wrong logLik", "symbol": "✗", "silent": True})
+    path = folder / "wide.html"
+    path.write_text(page.render(found.model_copy(update={"fits": (first, *found.fits[1:])})))
+    return path
+
+
+def test_many_engines_fit_a_screen(reader: Reader, wide: Path) -> None:
+    """Half of the engines would lie beyond the edge of the matrix, and nobody would know."""
+    tab = reader.read(wide)
+    assert tab.evaluate("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.matrix'))") <= 1
+    assert tab.locator("#more").inner_text() == ""
+
+
+def test_what_lies_beyond_the_edge_is_announced(browser: Any, wide: Path) -> None:
+    """On a telephone a reader would take the first engines for all."""
+    made = Reader(browser, 360)
+    tab = made.read(wide)
+    tab.wait_for_selector(".matrix[data-more]")
+    beyond = re.fullmatch(r"; (\d+) more engines to the right →", tab.locator("#more").inner_text())
+    assert beyond is not None
+    assert 11 <= int(beyond[1]) <= 14
+    tab.evaluate("document.querySelector('.matrix').scrollLeft = 1e6")
+    tab.wait_for_selector(".matrix[data-past]:not([data-more])")
+    assert tab.locator("#more").inner_text() == ""
+    row = tab.locator("#unexpected tr").last
+    assert all(
+        cell.bounding_box()["x"] + cell.bounding_box()["width"] <= 360 for cell in row.locator("td").all()
+    )
+    made.context.close()
+
+
+def test_a_wrong_loglik_alone_looks_like_no_wrong_estimate(reader: Reader, wide: Path) -> None:
+    """A wrong constant would look as bad as wrong slopes, or one could not look for it."""
+    tab = reader.read(wide)
+    cell, wrong = tab.locator("#grid a.part:visible"), tab.locator("#grid a.wrong:not(.part)").first
+    assert re.sub(r"\s+", " ", cell.inner_text()) == "✗ℓ wrong logLik , no warning"
+    paint = [part.evaluate("node => getComputedStyle(node).backgroundColor") for part in (cell, wrong)]
+    assert paint[0] != paint[1]
+    tab.select_option("select[name=verdict]", "wrong logLik")
+    assert count(tab) == "1 of 2 cases, 1 fits with this verdict"
+    assert "the log-likelihood alone" in tab.locator(".legend").inner_text()
+
+
+def test_the_words_are_explained(reader: Reader, folder: Path) -> None:
+    """A reader would have to ask the command's help what a verdict or a relation is."""
+    tab = reader.read(folder / page.FILE)
+    tab.click("#words summary")
+    said = tab.locator("#words").inner_text()
+    for verdict in Verdict:
+        assert verdict.value in said
+    for relation in RELATIONS:
+        assert relation.name in said
+        assert relation.what in said
 
 
 def test_a_cell_opens_and_its_numbers_are_the_parquets(reader: Reader, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from itertools import product
 from pathlib import Path
 
 import jsonschema
@@ -16,7 +15,7 @@ from bridge.report import markdown, page
 from bridge.report.gather import gather, lines
 from bridge.report.results import Results, dump, read, schema
 from bridge.report.summary import summary
-from tests.judged import HOSTILE, agreement
+from tests.judged import HOSTILE, agreement, multiplied
 
 
 @pytest.fixture(scope="module")
@@ -114,16 +113,6 @@ def test_summary_of_a_job(results: Results) -> None:
 
 def test_a_large_catalogue_is_a_small_page(results: Results) -> None:
     """A page of 60 cases, 12 engines, two methods and two profiles would be too large to send."""
-    real = [e for e in results.engines if e.name in ("numpy", "statsmodels", "lme4")]
-    cases, fits = [], []
-    for i in range(30):
-        for case in results.cases:
-            cases.append(case.model_copy(update={"name": f"{case.name}-{i}"}))
-        for fit, k in product(results.fits, range(4)):
-            engine = f"{fit.engine}{k}" if k else fit.engine
-            fits.append(fit.model_copy(update={"case": f"{fit.case}-{i}", "engine": engine}))
-    engines = [e.model_copy(update={"name": f"{e.name}{k}" if k else e.name}) for k in range(4) for e in real]
-    many = {"cases": tuple(cases), "fits": tuple(fits), "engines": tuple(engines)}
-    written = page.render(results.model_copy(update=many))
-    assert len(fits) == 60 * 12 * 4
-    assert len(written.encode()) < 5e6
+    many = multiplied(results, times=30, engines=4)
+    assert len(many.fits) == 60 * 12 * 4
+    assert len(page.render(many).encode()) < 5e6

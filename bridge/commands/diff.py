@@ -32,16 +32,18 @@ def diff(
 
     - `lmmbridge diff before after -o drift.html`
     """
-    from bridge.data import write_bytes
-    from bridge.drift import drift
+    from bridge.data import check_file, write_bytes
+    from bridge.drift import drift, numbers
     from bridge.report import drift as shown
     from bridge.report import page
     from bridge.report.results import read
     from bridge.report.terminal import console
     from bridge.report.text import clean
 
-    later = read(after)
-    found = drift(read(before), later)
+    if output is not None:
+        check_file(output, f"-o {output}")
+    earlier, later = read(before), read(after)
+    found = drift(earlier, later, (numbers(before, earlier), numbers(after, later)))
     out = console()
     out.print(clean(shown.heading(found)), style="bold", markup=False, soft_wrap=True)
     for title, grid in shown.tables(found):
@@ -50,6 +52,7 @@ def diff(
     out.print(
         f"\n{clean(found.sentence)}", style="bold red" if found.exit_code else "bold green", markup=False
     )
+    out.print(found.compared, style="dim", markup=False, soft_wrap=True)
     if output is not None:
         if output.suffix == ".md":
             written = shown.markdown(found)

@@ -46,7 +46,12 @@ _LOGLIK = (
 
 def cause(judgement: Judgement) -> str:
     """``optimiser``, ``computation``, ``data``, ``model``, ``engine``, ``referee`` or ``none``."""
-    return _CAUSE[judgement.verdict][0]
+    return fault(judgement.verdict)
+
+
+def fault(verdict: Verdict) -> str:
+    """The same of a verdict alone."""
+    return _CAUSE[verdict][0]
 
 
 def advice(judgement: Judgement) -> str:

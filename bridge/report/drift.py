@@ -72,7 +72,7 @@ def heading(found: Drift) -> str:
 
 def markdown(found: Drift) -> str:
     """All of it as Markdown."""
-    parts = [f"# {text.markdown(heading(found))}", f"**{text.markdown(found.sentence)}**"]
+    parts = [f"# {text.markdown(heading(found))}", f"**{text.markdown(found.sentence)}**", found.compared]
     for title, grid in tables(found):
         parts += [f"## {title}", grid.markdown()]
     return "\n\n".join(parts) + "\n"

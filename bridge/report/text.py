@@ -6,6 +6,7 @@ import html as _html
 import math
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 from bridge.comparison import Comparison
 from bridge.verdict import Judgement, Verdict
@@ -72,12 +73,37 @@ def level(labels: Sequence[str]) -> str:
     return ":".join(labels)
 
 
-def where(row: Comparison) -> str:
+class Labelled(Protocol):
+    """What a number is of: a `Comparison`, or a `Line` of a report."""
+
+    @property
+    def quantity(self) -> str:
+        """``beta``, ``var``, ``self: SE`` ..."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """Grouping factor, or empty."""
+        ...
+
+    @property
+    def level(self) -> tuple[str, ...]:
+        """Labels of one level, or none."""
+        ...
+
+    @property
+    def term(self) -> str:
+        """Coefficient, or ``var__<name>``."""
+        ...
+
+
+def where(row: Labelled) -> str:
     """What a row is about: ``BLUP Subject 308 Days``."""
-    if row.quantity.removeprefix("self: ") in ("gap", "sigma", "logLik"):
-        return row.quantity
-    term = row.term.partition("__")[2] or row.term
-    quantity = row.term.partition("__")[0] if row.quantity == "var" else row.quantity
+    quantity, term = row.quantity, row.term
+    if quantity.removeprefix("self: ") in ("gap", "sigma", "logLik"):
+        return quantity
+    if quantity == "var":
+        quantity, _, term = term.partition("__")
     return clean(" ".join(part for part in (quantity, row.group, level(row.level), term) if part))
 
 

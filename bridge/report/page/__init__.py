@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import UnavailableError
-from bridge.report import diagnosis, pictures, text
+from bridge.report import diagnosis, glossary, pictures, text
 from bridge.report.grid import Grid
 from bridge.report.results import FitResult, Line, Results
 
@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 FILE = "index.html"
 KIND = {text.AGREES: "right", text.KNOWN: "known", text.FAILS: "wrong", text.NEUTRAL: "none"}
 """Classes of a cell by its symbol."""
+PART = "ℓ"
+"""Beside the symbol where the log-likelihood alone is wrong."""
+LEGEND = (
+    ("right", text.AGREES, "right; singular: on the boundary, as it should be; flat: the data hardly tell"),
+    ("known", text.KNOWN, "expected of this case: a known difference, or a refusal that is right"),
+    ("wrong", text.FAILS, "not expected"),
+    (
+        "known part",
+        text.KNOWN + PART,
+        "the log-likelihood alone is wrong, as by its constant; the estimates are right",
+    ),
+    ("known silent", text.KNOWN, "no word of warning from the engine"),
+    ("none", text.NEUTRAL, "not available, or the model is not supported"),
+)
+"""Class, sign and words of each kind of cell."""
 
 
 def lacking() -> str:
@@ -57,6 +72,7 @@ class Changes:
 
     heading: str
     sentence: str
+    compared: str
     tables: list[tuple[str, Grid]]
 
     @classmethod
@@ -64,7 +80,7 @@ class Changes:
         """Its tables."""
         from bridge.report import drift as shown
 
-        return cls(shown.heading(drift), drift.sentence, list(shown.tables(drift)))
+        return cls(shown.heading(drift), drift.sentence, drift.compared, list(shown.tables(drift)))
 
 
 def render(
@@ -129,7 +145,8 @@ def render(
         figures=list(charts.figures(results)),
         against=list(charts.against_r(results)),
         pictures=pictures_there,
-        legend=text.LEGEND.split("   "),
+        legend=LEGEND,
+        glossary=glossary,
         formal=formal,
         drift=drift,
         beside=folder is not None,
@@ -142,22 +159,12 @@ def render(
 
 def spoken(row: Line) -> str:
     """A row beyond tolerance on one line."""
-    what = where(row)
+    what = text.where(row)
     numbers = f"{text.number(row.estimate, 10)}, right is {text.number(row.reference, 10)}; "
     return (
         f"{what}: {numbers if row.reference == row.reference else ''}"
         f"{text.size(row.difference)} {text.clean(row.scale)}, allowed {text.size(row.tolerance)}"
     )
-
-
-def where(row: Line) -> str:
-    """What a row is about: ``BLUP Subject 308 Days``."""
-    if row.quantity.removeprefix("self: ") in ("gap", "sigma", "logLik"):
-        return row.quantity
-    kind, _, names = row.term.partition("__")
-    quantity = kind if row.quantity == "var" and names else row.quantity
-    parts = (quantity, row.group, text.level(row.level), names or row.term)
-    return text.clean(" ".join(part for part in parts if part))
 
 
 def packed(found: dict[str, Any]) -> str:
@@ -180,12 +187,13 @@ def payload(results: Results) -> dict[str, Any]:
         table = shown.setdefault(f"{fit.case}\n{fit.method}", [])
         rows = []
         for row in fit.rows:
-            right = _short(row.reference, 12)
+            digits = _digits(row)
+            right = _short(row.reference, digits)
             key = (row.quantity, row.group, row.level, row.term, row.scale, right)
             if key not in known:
                 known[key] = len(table)
-                table.append((where(row), right, text.clean(row.scale)))
-            numbers = (_short(row.estimate, 12), _short(row.difference, 3), _short(row.tolerance, 2))
+                table.append((text.where(row), right, text.clean(row.scale)))
+            numbers = (_short(row.estimate, digits), _short(row.difference, 3), _short(row.tolerance, 2))
             rows.append([known[key], *numbers, _short(row.lre, 3), int(row.ok)])
         fits.append(_entry(fit, rows))
     return {"cases": cases, "fits": fits, "rows": shown}
@@ -199,8 +207,8 @@ def _entry(fit: FitResult, rows: list[Any]) -> dict[str, Any]:
         "method": fit.method,
         "engine": fit.engine,
         "profile": fit.profile,
-        "kind": KIND[fit.symbol],
-        "words": f"{fit.symbol} {fit.words}",
+        "kind": _kind(fit),
+        "words": f"{_sign(fit)} {fit.words}",
         "told": diagnosis.warned(fit.claim, fit.silent),
         "surprise": fit.surprise if not fit.expected else "",
         "reason": fit.reason,
@@ -220,8 +228,24 @@ def _entry(fit: FitResult, rows: list[Any]) -> dict[str, Any]:
 
 
 def _cell(fit: FitResult) -> Cell:
-    kind = KIND[fit.symbol]
-    return Cell(fit.name, fit.method, fit.profile, kind, fit.symbol, fit.words, fit.silent)
+    words = fit.words.replace("unidentified", "un\u00adidentified")
+    return Cell(fit.name, fit.method, fit.profile, _kind(fit), _sign(fit), words, fit.silent)
+
+
+def _kind(fit: FitResult) -> str:
+    """Classes of a fit's cell."""
+    part = " part" if fit.words == text.LOGLIK else ""
+    return KIND[fit.symbol] + part + (" silent" if fit.silent else "")
+
+
+def _sign(fit: FitResult) -> str:
+    return fit.symbol + (PART if fit.words == text.LOGLIK else "")
+
+
+def _digits(row: Line) -> int:
+    """12, or all 17 where 12 would hide a difference that counts: y = 1e12 + small."""
+    hidden = abs(row.estimate - row.reference) < 1e-10 * abs(row.reference)
+    return 17 if hidden and row.difference > row.tolerance / 100 else 12
 
 
 def _short(value: float, digits: int) -> float | str:

@@ -15,6 +15,8 @@
   };
   const shown = (value) => (typeof value === "number" ? String(value).replace("e-", "e−").replace(/^-/, "−") : value ?? "");
 
+  const said = (link) => link.querySelector("span").textContent.replace("\u00ad", "");
+
   function filter() {
     const chosen = new FormData(form);
     const method = chosen.get("method") ?? grid.dataset.method, profile = chosen.get("profile") ?? grid.dataset.profile;
@@ -26,7 +28,7 @@
       !verdict ||
       (verdict === "!wrong" ? link.classList.contains("wrong")
         : verdict === "!silent" ? link.classList.contains("silent")
-        : link.childNodes[1].textContent.trim() === verdict);
+        : said(link) === verdict);
     let cells = 0, lines = 0;
     for (const { row, links } of rows) {
       const wanted = (!family || row.dataset.family === family) && words.every((word) => row.dataset.text.includes(word));
@@ -44,6 +46,23 @@
     document.getElementById("matrix-h").dataset.shown = `${method}, ${profile}`;
     document.getElementById("count").textContent = `${lines} of ${rows.length} cases, ${cells} fits${verdict ? " with this verdict" : ""}`;
     rove(current());
+    edges(grid.parentElement);
+  }
+
+  // What lies beyond the edge of a table is announced: it fades out there, and the matrix counts it.
+  function edges(box) {
+    box.toggleAttribute("data-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+    box.toggleAttribute("data-past", box.scrollLeft > 2);
+    box.style.setProperty("--bar", `${box.offsetWidth - box.clientWidth}px`);
+    if (!box.contains(grid)) return;
+    const right = box.getBoundingClientRect().left + box.clientWidth;
+    const beyond = [...grid.tHead.rows[0].cells].filter((cell) => cell.getBoundingClientRect().right > right + 2).length;
+    document.getElementById("more").textContent = beyond ? `; ${beyond} more engine${beyond > 1 ? "s" : ""} to the right →` : "";
+  }
+  const watched = new ResizeObserver((entries) => { for (const entry of entries) edges(entry.target); });
+  for (const box of document.querySelectorAll(".scroll")) {
+    watched.observe(box);
+    box.addEventListener("scroll", () => edges(box), { passive: true });
   }
 
   const address = (link) => decodeURIComponent(link.hash.slice(1));
@@ -85,6 +104,15 @@
     return make("div", found, { class: "scroll", tabindex: "0", role: "region", "aria-label": "Numbers of this fit" });
   }
 
+  function copied(words) {
+    const found = make("div", make("pre", words), { class: "copied" });
+    if (!navigator.clipboard) return found;
+    const button = make("button", "Copy", { type: "button" });
+    button.addEventListener("click", () => navigator.clipboard.writeText(words).then(() => { button.textContent = "Copied"; }, () => { button.textContent = "Not allowed here"; }));
+    found.append(button);
+    return found;
+  }
+
   function open(fit) {
     const about = cases.get(fit.case) ?? {};
     document.getElementById("cell-h").textContent = `${fit.case}, ${fit.method}, ${fit.engine}${fit.profile === "default" ? "" : `, ${fit.profile}`}`;
@@ -112,11 +140,13 @@
     if (fit.left) parts.push(make("p", `${fit.left} more rows, of smaller differences, are in results.parquet.`, { class: "note" }));
     if (about.command) {
       const tight = fit.profile === "default" ? "" : ` --profile ${fit.profile}`;
-      parts.push(make("h3", "Do it again"), make("pre", `lmmbridge repro ${about.command} --engine ${fit.engine} --method ${fit.method}${tight}`));
+      const command = `lmmbridge repro ${about.command} --engine ${fit.engine} --method ${fit.method}${tight}`;
+      parts.push(make("h3", "Do it again"), make("p", "Writes a script that stands alone, data and all, to show to the engine's authors:"), copied(command));
     }
     body.replaceChildren(...parts.filter(Boolean));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
+    for (const box of body.querySelectorAll(".scroll")) { edges(box); box.addEventListener("scroll", () => edges(box), { passive: true }); }
   }
 
   function follow() {
