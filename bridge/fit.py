@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,9 +20,8 @@ LONGEST = 1e7
 """Seconds that a time limit may be: four months. Far larger ones overflow the clocks of the system."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One estimate, in broom.mixed's terms.
+class Row(NamedTuple):
+    """One estimate, in broom.mixed's terms; a tuple, for a large fit has a hundred thousand of them.
 
     Attributes
     ----------
@@ -49,6 +48,10 @@ class Row:
     level: tuple[str, ...] | None = None
     std_error: float | None = None
     df: float | None = None
+
+    def having(self, **changes: Any) -> Row:
+        """Copy with some fields changed."""
+        return self._replace(**changes)
 
 
 @dataclass(frozen=True, slots=True)

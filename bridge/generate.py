@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -335,7 +335,7 @@ class Drawn:
         import pyarrow as pa
 
         fields = schema().field("rows").type.value_type
-        table = pa.Table.from_pylist([asdict(row) for row in self.truth], schema=pa.schema(list(fields)))
+        table = pa.Table.from_pylist([row._asdict() for row in self.truth], schema=pa.schema(list(fields)))
         data.write(self.frame, Path(folder) / "data.parquet")
         data.write_table(table.drop_columns(["std_error"]), Path(folder) / "truth.parquet")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -86,7 +86,7 @@ def swap(fit: Fit, effect: str) -> Fit:
     ordered = sorted(rows, key=lambda i: fit.rows[i].estimate)
     a, b = ordered[0], ordered[-1]
     new = list(fit.rows)
-    new[a], new[b] = replace(new[a], estimate=new[b].estimate), replace(new[b], estimate=new[a].estimate)
+    new[a], new[b] = new[a].having(estimate=new[b].estimate), new[b].having(estimate=new[a].estimate)
     return fit.having(rows=tuple(new))
 
 
@@ -101,7 +101,7 @@ def first(fit: Fit, what: str, **changes: object) -> Fit:
 
     def by(row: Row) -> Row:
         new = {k: v(getattr(row, k)) if callable(v) else v for k, v in changes.items()}
-        return replace(row, **new)
+        return row.having(**new)
 
     return change(fit, picks[what], by)
 
@@ -113,7 +113,7 @@ def without(fit: Fit) -> Fit:
 
 def with_level(fit: Fit, **changes: object) -> Fit:
     """One more level."""
-    return fit.having(rows=(*fit.rows, replace(fit.select("ran_vals")[0], **changes)))
+    return fit.having(rows=(*fit.rows, fit.select("ran_vals")[0].having(**changes)))
 
 
 def up(value: float) -> float:
@@ -183,7 +183,7 @@ def test_a_covariance_read_by_rows_for_columns(bench: Bench, engine: str) -> Non
     by_rows = [label[i, j] for i in range(3) for j in range(i + 1)]
     value = {fit.rows[i].term: fit.rows[i].estimate for i in here}
     wrong = {term: value[source] for term, source in zip(by_rows, by_columns, strict=True)}
-    rows = tuple(replace(r, estimate=wrong[r.term]) if i in here else r for i, r in enumerate(fit.rows))
+    rows = tuple(r.having(estimate=wrong[r.term]) if i in here else r for i, r in enumerate(fit.rows))
     assert bench.judge("machines", fit.having(rows=rows)).verdict is Verdict.WRONG_COMPUTATION
 
 

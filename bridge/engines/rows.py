@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
 
 from bridge.fit import Row
 from bridge.model import Matrix, Model, RandomTerm, Vector
@@ -33,8 +34,8 @@ def residual(sigma2: float) -> Row:
 
 def blups(term: RandomTerm, b: Matrix) -> list[Row]:
     """One term's conditional means (levels, k), in the order of ``term.levels``."""
-    return [
-        Row("ran_vals", name, value, term.group, level)
-        for level, values in zip(term.levels, b.tolist(), strict=True)
-        for name, value in zip(term.names, values, strict=True)
-    ]
+    levels = [level for level in term.levels for _ in term.names]
+    names, size = term.names * len(term.levels), len(levels)
+    ends = repeat(term.group, size), levels, repeat(None, size), repeat(None, size)
+    columns = zip(repeat("ran_vals", size), names, b.ravel().tolist(), *ends, strict=True)
+    return list(map(Row._make, columns))
