@@ -95,9 +95,9 @@ class Plan:
         index, q = model.random[0].index, block.q
         order = np.argsort(index, kind="stable")
         level = index[order]
-        Q, R = level_bases(np.column_stack(columns)[order], level, q)
-        X = X[order]
-        C = sums(Q[:, :, None] * X[:, None, :], level, q)
+        Q, R = level_bases(np.concatenate(columns)[:, order], level, q)
+        X = X[:, order]
+        C = sums(Q[:, None] * X, level, q)
         outside = X - levelled(Q, C, level)
         U = np.zeros((block.k, block.k))
         for term in terms:
@@ -113,15 +113,15 @@ class Plan:
             nu=model.n - model.p if reml else model.n,
             order=order,
             starts=np.searchsorted(level, np.arange(q)),
-            X=X,
+            X=X.T,
             T=T,
             where=where,
             constant=1.0 if where is None else float(model.X[0, where]),
-            Q=Q,
-            R=np.ascontiguousarray(np.moveaxis(R, 0, -1)),
-            C=np.ascontiguousarray(C.transpose(1, 0, 2)),
-            outside=outside,
-            E=outside.T @ outside,
+            Q=Q.T,
+            R=R,
+            C=np.ascontiguousarray(C.swapaxes(1, 2)),
+            outside=outside.T,
+            E=outside @ outside.T,
             terms=terms,
             basis=block.basis,
             U=U,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from scipy.linalg import lapack
 
 from bridge.engines.deviance import Point, point, values
 from bridge.engines.products import Products, Term
@@ -22,6 +23,7 @@ LINE = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e3, 1e
 COARSE = [3, 7]
 FEW = 12  # levels: with ten, 6 of 300 random slopes had a lower optimum than the one that c I leads to
 BOUNDARY = 1e-11  # Gamma, relative to the parts that it is the difference of: rounding is 1e-15 to 1e-13
+POLISHED = 1e-6  # step below which a gradient that does not fall is rounding
 SMALL = 0.05  # a column of Lambda that may be zero
 
 
@@ -31,19 +33,23 @@ class Optimum:
 
     Attributes
     ----------
-    theta : (d,) array
-    value : float
-        The criterion, minus twice the log-likelihood.
+    at : Point
     converged : bool
         The next Newton step would gain less than rounding.
-    at : Point
-        The criterion's derivatives there.
     """
 
-    theta: Vector
-    value: float
-    converged: bool
     at: Point
+    converged: bool
+
+    @property
+    def theta(self) -> Vector:
+        """Where."""
+        return self.at.theta
+
+    @property
+    def value(self) -> float:
+        """The criterion, minus twice the log-likelihood."""
+        return self.at.value
 
 
 def units(prepared: Products, theta: Vector) -> Vector:
@@ -62,6 +68,11 @@ def length(v: Vector) -> float:
 
 def newton_step(gradient: Vector, hessian: Matrix, radius: float) -> tuple[Vector, float]:
     """Minimiser of the quadratic model within the radius, and the decrease that it promises."""
+    L, s, bad = lapack.dposv(hessian, -gradient)
+    if not bad and length(s) <= radius:
+        pivots = L.diagonal()
+        if pivots.min() > 1e-5 * pivots.max():
+            return s, -0.5 * float(gradient @ s)
     w, V = np.linalg.eigh(hessian)
     g = V.T @ gradient
     g = np.where(np.abs(w) > 1e-12 * np.abs(w).max(), g, 0.0)
@@ -97,14 +108,13 @@ def attempted(prepared: Products, theta: Vector, hessian: bool = True) -> Point 
         return None
 
 
-def descend(prepared: Products, theta: Vector) -> Optimum:
+def descend(prepared: Products, here: Point) -> Optimum:
     """Newton within a trust region (relative to `units`), until only rounding is left.
 
     Where the Hessian is the average information alone, secants make up for what it lacks.
     """
     radius, exact = 1.0, not prepared.large
-    here, correction = point(prepared, theta), np.zeros((len(theta),) * 2)
-    converged = False
+    correction, converged = np.zeros((prepared.d, prepared.d)), False
     for _ in range(200):
         unit = units(prepared, here.theta)
         gradient = here.gradient * unit
@@ -128,7 +138,10 @@ def descend(prepared: Products, theta: Vector) -> Optimum:
         if converged:
             closer = length(new.gradient * unit) < 0.5 * length(gradient)
             if not (closer and new.value <= here.value + 100 * rounding):
-                break
+                if size < POLISHED:
+                    break
+                radius = size / 2
+                continue
         else:
             ratio = (here.value - new.value) / gain
             if not ratio > 1e-3:
@@ -143,7 +156,7 @@ def descend(prepared: Products, theta: Vector) -> Optimum:
         here = new
         if converged and size < (1e-8 if exact else 1e-10):
             break
-    return Optimum(here.theta, here.value, converged, here)
+    return Optimum(here, converged)
 
 
 def settled(at: Point, gradient: Vector, unit: Vector) -> bool:
@@ -151,22 +164,23 @@ def settled(at: Point, gradient: Vector, unit: Vector) -> bool:
     return length(gradient) <= 4e-16 * max(at.noise) * float(unit.max())
 
 
-def settle(prepared: Products, theta: Vector) -> Optimum:
+def settle(prepared: Products, start: Point) -> Optimum:
     """Descend, put small columns of Lambda at exactly zero where that is the optimum, leave saddles."""
-    here = descend(prepared, theta)
-    for _ in range(2 * len(theta) + 1):
-        faced = flattened(prepared, here.theta)
-        same = bool((faced == here.theta).all())
-        if same and all(np.abs(t.factor(faced)).sum(0).all() for t in prepared.terms):
+    here = descend(prepared, start)
+    for _ in range(2 * prepared.d + 1):
+        size = sizes(prepared, here.theta)
+        if size.min() > SMALL:
             return here
-        at = here.at if same else point(prepared, faced, False)
+        faced = np.where(size > SMALL, here.theta, 0.0)
+        same = bool((faced == here.theta).all())
+        at = here.at if same else point(prepared, faced)
         saddle = unstable(prepared, faced, at)
         if saddle is None:
             if same:
                 return here
-            there = descend(prepared, faced)
+            there = descend(prepared, at)
             return there if there.value <= here.value + 1e-9 * (1 + abs(here.value)) else here
-        there = descend(prepared, escape(prepared, faced, *saddle))
+        there = descend(prepared, point(prepared, escape(prepared, faced, *saddle)))
         better = there.value < here.value - 1e-9 * (1 + abs(here.value))
         if there.converged and there.value <= here.value + 1e-12 * (1 + abs(here.value)):
             here = there
@@ -175,19 +189,20 @@ def settle(prepared: Products, theta: Vector) -> Optimum:
     return here
 
 
-def flattened(prepared: Products, theta: Vector) -> Vector:
-    """Theta with the small columns of each Lambda at zero."""
-    out = theta.copy()
+def sizes(prepared: Products, theta: Vector) -> Vector:
+    """Norm of the column of Lambda that each entry of theta is in."""
+    out = np.empty_like(theta)
     for term in prepared.terms:
-        column = np.linalg.norm(term.factor(theta), axis=0)
-        out[term.theta] *= (column > SMALL)[term.tril[1]]
+        column = term.tril[1]
+        out[term.theta] = np.sqrt(np.bincount(column, theta[term.theta] ** 2))[column]
     return out
 
 
 def unstable(prepared: Products, theta: Vector, at: Point) -> tuple[Term, Vector] | None:
     """A term on the boundary whose Gamma has a negative direction, with that direction."""
+    size = sizes(prepared, theta)
     for term, gamma, noise in zip(prepared.terms, at.gamma, at.noise, strict=True):
-        if np.linalg.norm(term.factor(theta), axis=0).all():
+        if size[term.theta].all():
             continue
         w, V = np.linalg.eigh(gamma)
         if w[0] < -BOUNDARY * noise:
@@ -219,8 +234,8 @@ def escape(prepared: Products, theta: Vector, term: Term, direction: Vector) -> 
     return out
 
 
-def starts(prepared: Products, many: bool) -> Iterator[Vector]:
-    """Moments, and the local minima on the line of theta = c I unless that has one, higher.
+def starts(prepared: Products, moments: float, many: bool) -> Iterator[Vector]:
+    """Beside moments: local minima on the line of theta = c I, unless that has only one, and higher.
 
     Where slopes vary over few levels other shapes of Lambda, too. `many`: these for all terms, and 0 and
     .1, 1, 10 per term.
@@ -228,12 +243,10 @@ def starts(prepared: Products, many: bool) -> Iterator[Vector]:
     terms = prepared.terms
     identity = np.concatenate([(t.tril[0] == t.tril[1]).astype(float) for t in terms])
     line = (LINE[COARSE] if prepared.heavy else LINE)[:, None] * identity
-    *value, moments = values(prepared, np.vstack([line, prepared.start]))
+    value = values(prepared, line)
     padded = np.array([np.inf, *value, np.inf])
     low = np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] < padded[2:]))
-    if moments <= min(value):
-        yield prepared.start
-    if len(low) > 1 or not moments <= min(value):
+    if len(low) > 1 or not moments <= value.min():
         yield from line[low]
     for term in terms:
         if term.k > 1 and (many or term.q <= FEW) and not prepared.heavy:
@@ -252,5 +265,11 @@ def starts(prepared: Products, many: bool) -> Iterator[Vector]:
 
 
 def optimum(prepared: Products, many: bool = False) -> Optimum:
-    """The lowest point found from all starts."""
-    return min((settle(prepared, theta) for theta in starts(prepared, many)), key=lambda o: o.value)
+    """The lowest point found from all starts; moments alone where they are the optimum, in balanced data."""
+    first = attempted(prepared, prepared.start)
+    found = [] if first is None else [settle(prepared, first)]
+    if found and found[0].at is first and found[0].converged and not many:
+        return found[0]
+    for theta in starts(prepared, math.inf if first is None else first.value, many):
+        found.append(settle(prepared, point(prepared, theta)))
+    return min(found, key=lambda o: o.value)

@@ -18,7 +18,6 @@ from bridge.engines.products import Block, Products
 from bridge.model import Matrix, Vector
 
 LOOSE = 1e-2  # least eigenvalue of Lambda Z'Z Lambda' from which I - J has the digits of Gamma
-FEW = 200  # matrices up to which LAPACK's calls cost less than passes over their entries
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,9 +28,9 @@ class Stage:
     ----------
     factors : list of (k, k) arrays
         Lambda of each block.
-    F : (q, k, k) array
+    F : (k, k, q) array
         F'F = Z_l'V_l^-1 Z_l of the eliminated block.
-    D : (q k, m + 1) array, sparse if the products are large
+    D : (k, m + 1, q) array, or sparse (k q, m + 1) if the products are large
         Z_l'V_l^-1 [Z2 X y].
     S : (m + 1, m + 1) array
         [Z2 X y]'V1^-1 [Z2 X y], V1 with the eliminated block alone.
@@ -50,67 +49,77 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Solved:
+    """What y adds to a stage.
+
+    Attributes
+    ----------
+    w : (m,) array
+        Coefficients of [Z2 X].
+    a : list of (k, q) arrays
+        Z_t'P y of each block.
+    """
+
+    w: Vector
+    a: list[Matrix]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Point:
     """The criterion near one theta.
 
     Attributes
     ----------
     theta, gradient : (d,) arrays
-    value : float
     gamma : tuple of (k, k) arrays
         Per term, half the derivative with respect to G/sigma2: `Gamma` of the boundary test.
     noise : tuple of float
         Size of the two parts that Gamma is the difference of.
     hessian : (d, d) array, or None
         Exact; from the average information if the products are large.
+    stage, solved
+        What it was made of, and estimates will be.
     """
 
     theta: Vector
-    value: float
     gradient: Vector
     gamma: tuple[Matrix, ...]
     noise: tuple[float, ...]
     hessian: Matrix | None
+    stage: Stage
+    solved: Solved
+
+    @property
+    def value(self) -> float:
+        """The criterion."""
+        return self.stage.value
 
 
-def whitener(N: Matrix) -> tuple[Matrix, Matrix]:
-    """W (..., k, k), lower, with W'W = (I + N N')^-1, and log|I + N N'| (...)."""
-    k = N.shape[-1]
-    if k == 1:
-        square = N * N
-        return 1 / np.sqrt(1 + square), np.log1p(square)[..., 0, 0]
-    M = times(N, N.swapaxes(-1, -2)) + np.eye(k)
-    if M.size <= FEW * k * k:
-        L = np.linalg.cholesky(M)
-        return np.linalg.inv(L), 2 * np.log(L.diagonal(0, -2, -1)).sum(-1)
-    L, W = np.zeros_like(M), np.zeros_like(M)
+def eliminated(N: Matrix, right: Matrix) -> tuple[Matrix, Matrix]:
+    """W right (..., k, columns, q), with W'W = (I + N N')^-1, and log|I + N N'| (..., q).
+
+    W is triangular: forward elimination, a pivot of all N (..., k, k, q) at a time.
+    """
+    k = N.shape[-3]
+    M = np.einsum("...ijq,...kjq->...ikq", N, N)
+    M[..., range(k), range(k), :] += 1.0
+    A = np.concatenate([M, np.broadcast_to(right, (*M.shape[:-2], *right.shape[-2:]))], axis=-2)
     for j in range(k):
-        for i in range(j, k):
-            rest = M[..., i, j] - (L[..., i, :j] * L[..., j, :j]).sum(-1)
-            L[..., i, j] = np.sqrt(rest) if i == j else rest / L[..., j, j]
-        W[..., j, j] = 1 / L[..., j, j]
-        for i in range(j):
-            W[..., j, i] = -(L[..., j, i:j] * W[..., i:j, i]).sum(-1) * W[..., j, j]
-    return W, 2 * np.log(L.diagonal(0, -2, -1)).sum(-1)
-
-
-def times(A: Matrix, B: Matrix) -> Matrix:
-    """A @ B of stacks (..., k, k) and (..., k, columns); numpy's own is slow on many small matrices."""
-    if A.size <= FEW * A.shape[-1] ** 2 and A.shape[-1] > 1:
-        return A @ B
-    out: Matrix = A[..., :1] * B[..., :1, :]
-    for j in range(1, A.shape[-1]):
-        out += A[..., j : j + 1] * B[..., j : j + 1, :]
-    return out
+        row = A[..., j, j:, :]
+        row /= np.sqrt(row[..., :1, :])
+        if j < k - 1:
+            A[..., j + 1 :, j + 1 :, :] -= row[..., 1 : k - j, None, :] * row[..., None, 1:, :]
+    return A[..., k:, :], 2 * np.log(A[..., range(k), range(k), :]).sum(-2)
 
 
 def spread(blocks: Matrix) -> Any:
-    """Sparse block-diagonal matrix of blocks (q, k, k)."""
+    """Sparse matrix (k q, k q) of blocks (k, k, q), each entry with its levels in turn."""
     from scipy.sparse import csr_array
 
-    q, k, _ = blocks.shape
-    index = np.arange(q * k, dtype=np.int32).reshape(q, 1, k).repeat(k, 1)
-    return csr_array((blocks.ravel(), index.ravel(), np.arange(0, q * k * k + 1, k)), shape=(q * k, q * k))
+    k, _, q = blocks.shape
+    index = (np.arange(q, dtype=np.int32)[:, None] + q * np.arange(k, dtype=np.int32)).ravel()
+    pointer = np.arange(0, q * k * k + 1, k)
+    return csr_array((blocks.transpose(0, 2, 1).ravel(), np.tile(index, k), pointer), shape=(q * k, q * k))
 
 
 def scaled(p: Products, A: Matrix, factors: list[Matrix], transpose: bool = False) -> Matrix:
@@ -121,8 +130,8 @@ def scaled(p: Products, A: Matrix, factors: list[Matrix], transpose: bool = Fals
         if block.k == 1:
             rows *= L
         else:
-            left = (L.swapaxes(1, 2) if transpose else L)[:, None]
-            out[:, block.at] = (left @ rows.reshape(len(out), block.q, block.k, -1)).reshape(rows.shape)
+            left = L.swapaxes(1, 2) if transpose else L
+            out[:, block.at] = (left @ rows.reshape(len(out), block.k, -1)).reshape(rows.shape)
     return out
 
 
@@ -159,11 +168,10 @@ def values(p: Products, thetas: Matrix) -> Vector:
     if p.heavy:
         return np.array([reach(p, theta) for theta in thetas])
     factors = [block.factors(thetas) for block in p.blocks]
-    (q, k, _), s = p.R.shape, len(thetas)
-    W, logs = whitener(times(p.R, factors[0][:, None]))
-    Y = times(W, p.C.reshape(q, k, -1)).reshape(s, q * k, -1)
+    Y, logs = eliminated(np.einsum("ijq,sjk->sikq", p.R, factors[0]), p.C)
+    S = p.E + (Y @ Y.swapaxes(-1, -2)).sum(1)
     try:
-        L = np.asarray(np.linalg.cholesky(sandwich(p, p.E + Y.swapaxes(1, 2) @ Y, factors)), np.float64)
+        L = np.asarray(np.linalg.cholesky(sandwich(p, S, factors)), np.float64)
     except np.linalg.LinAlgError:
         return np.array([reach(p, theta) for theta in thetas])
     out: Vector = total(p, logs.sum(-1), L.diagonal(0, 1, 2))
@@ -181,18 +189,19 @@ def reach(p: Products, theta: Vector) -> float:
 def stage(p: Products, theta: Vector) -> Stage:
     """Both eliminations at one theta (d,)."""
     factors = [block.factors(theta[None]) for block in p.blocks]
-    q, k, _ = p.R.shape
-    W, logs = whitener(times(p.R, factors[0]))
-    F = times(W, p.R)
+    N, k = np.einsum("ijq,jk->ikq", p.R, factors[0][0]), p.blocks[0].k
     if p.large:
-        Y = spread(W) @ p.C
+        WF, logs = eliminated(
+            N, np.concatenate([np.broadcast_to(np.eye(k)[:, :, None], N.shape), p.R], axis=1)
+        )
+        F, Y = WF[:, k:], spread(WF[:, :k]) @ p.C
         S = p.E + (Y.T.tocsr() @ Y).toarray()
-        D = spread(F.swapaxes(1, 2)) @ Y
+        D = spread(F.swapaxes(0, 1)) @ Y
     else:
-        Y3 = times(W, p.C.reshape(q, k, -1))
-        Y = Y3.reshape(q * k, -1)
-        S = p.E + Y.T @ Y
-        D = times(F.swapaxes(1, 2), Y3).reshape(q * k, -1)
+        FY, logs = eliminated(N, np.concatenate([p.R, p.C], axis=1))
+        F, Y = FY[:, :k], FY[:, k:]
+        S = p.E + (Y @ Y.swapaxes(1, 2)).sum(0)
+        D = np.einsum("iaq,icq->acq", F, Y)
     H = sandwich(p, S[None], factors)[0]
     L, info = lapack.dpotrf(H.T, lower=1, clean=1, overwrite_a=H is not S)
     if info:
@@ -201,32 +210,16 @@ def stage(p: Products, theta: Vector) -> Stage:
     return Stage([factor[0] for factor in factors], F, D, S, L, value)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Solved:
-    """What y adds to a stage.
-
-    Attributes
-    ----------
-    w : (m,) array
-        Coefficients of [Z2 X].
-    a : list of (q, k) arrays
-        Z_t'P y of each block.
-    """
-
-    w: Vector
-    a: list[Matrix]
-
-
 def solved(p: Products, at: Stage) -> Solved:
     """Coefficients and Z'P y."""
     m = p.m
     u = lapack.dtrtrs(at.L[:m, :m], at.L[m, :m], lower=1, trans=1)[0] if m else np.zeros(0)
     w = scaled(p, u[None, :, None], [f[None] for f in at.factors])[0, :, 0] if p.q2 else u
     tail = np.append(-w, 1.0)
-    a = [(at.D @ tail).reshape(p.blocks[0].q, -1)]
+    a = [(at.D @ tail if p.large else tail @ at.D).reshape(p.blocks[0].k, -1)]
     if p.q2:
         a2 = at.S[: p.q2] @ tail
-        a += [a2[block.at].reshape(block.q, block.k) for block in p.blocks[1:]]
+        a += [a2[block.at].reshape(block.k, block.q) for block in p.blocks[1:]]
     return Solved(w, a)
 
 
@@ -249,17 +242,27 @@ class Traces:
 
 
 def levelwise(block: Block, A: Matrix) -> Matrix:
-    """Sum over levels of the diagonal blocks of A (q k, q k)."""
-    out: Matrix = np.einsum("lilj->ij", A.reshape(block.q, block.k, block.q, block.k))
+    """Sum over levels of the diagonal blocks of A (k q, k q)."""
+    out: Matrix = np.einsum("iljl->ij", A.reshape(block.k, block.q, block.k, block.q))
     return out
 
 
-def gram(t: Block, u: Block, A: Matrix) -> Matrix:
-    """Rows (i, j), columns (k, l): sum of A[l i, l' k] A[l j, l' l] over levels, A (q_t k_t, q_u k_u)."""
-    if t.k == u.k == 1:
-        return np.array([[np.vdot(A, A)]])
-    X = A.reshape(t.q, t.k, u.q, u.k).transpose(1, 3, 0, 2).reshape(t.k * u.k, -1)
-    return turned(X @ X.T, t.k, u.k)
+def square(A: Matrix, k: int) -> Matrix:
+    """Sum over rows and levels of A[:, i l] A[:, j l], A (rows, k q): the k columns of a block."""
+    flat = A.reshape(len(A), k, -1).transpose(1, 0, 2).reshape(k, -1)
+    return flat @ flat.T
+
+
+def gram(A: Matrix) -> Matrix:
+    """Rows (i, j), columns (k, l): sum of A[i, k] A[j, l] over levels, A (k_t, k_u, ...)."""
+    k, other = A.shape[:2]
+    flat = A.reshape(k * other, -1)
+    return turned(flat @ flat.T, k, other)
+
+
+def paired(t: Block, u: Block, A: Matrix) -> Matrix:
+    """A (k_t q_t, k_u q_u) as `gram` wants it."""
+    return A.reshape(t.k, t.q, u.k, u.q).swapaxes(1, 2)
 
 
 def turned(K: Matrix, k: int, other: int) -> Matrix:
@@ -270,36 +273,34 @@ def turned(K: Matrix, k: int, other: int) -> Matrix:
 def traces(p: Products, at: Stage, hessian: bool) -> Traces:
     """`Traces` by the inverse of L: exact to rounding for any Lambda."""
     first, *rest = p.blocks
-    q, k, use, q2 = first.q, first.k, p.m if p.reml else p.q2, p.q2
-    flat = at.F.reshape(q * k, k)
-    N0 = flat.T @ flat
+    k, use, q2 = first.k, p.m if p.reml else p.q2, p.q2
+    N = np.einsum("iaq,ibq->abq", at.F, at.F)
+    N0 = N.sum(-1)
     if not use:
-        U, half = np.zeros((q, k, 0)), np.zeros((0, 0))
+        U, half = at.D[:, :0], np.zeros((0, 0))
     else:
         half = lapack.dtrtri(at.L[:use, :use], lower=1)[0]
         BT = half if not q2 else scaled(p, half.T[None], [f[None] for f in at.factors])[0].T
-        U = (at.D[:, :use] @ BT.T).reshape(q, k, use)
-    UU = U.transpose(1, 0, 2).reshape(k, -1)
-    left, size = [N0 - UU @ UU.T], [N0]
+        U = BT @ at.D[:, :use]
+    flat = U.reshape(k, -1)
+    left, size = [N0 - flat @ flat.T], [N0]
     if q2:
         inner = at.S[:q2, :q2]
         HS = BT @ at.S[:use, :q2]
-        minus = [HS[:, b.at].reshape(use * b.q, b.k) for b in rest]
         size += [levelwise(b, inner[b.at, b.at]) for b in rest]
-        left += [whole - part.T @ part for whole, part in zip(size[1:], minus, strict=True)]
+        left += [whole - square(HS[:, b.at], b.k) for whole, b in zip(size[1:], rest, strict=True)]
     if not hessian:
         return Traces(left, size, [])
-    N = times(at.F.swapaxes(1, 2), at.F).reshape(q, k * k)
-    V = (U @ U.swapaxes(1, 2) if q <= FEW else np.einsum("lia,lja->lij", U, U)).reshape(q, k * k)
-    W = [(U[:, i].T @ U[:, j]).ravel() for i in range(k) for j in range(k)]
-    cross = N.T @ V
-    K = turned(N.T @ N - cross - cross.T, k, k) + np.array([[a @ b for b in W] for a in W])
-    out = [[K]]
+    V = np.einsum("acq,bcq->abq", U, U).reshape(k * k, -1)
+    W = (U[:, None] @ U.swapaxes(1, 2)).reshape(k * k, -1)
+    N = N.reshape(k * k, -1)
+    cross = N @ V.T
+    out = [[turned(N @ N.T - cross - cross.T, k, k) + W @ W.T]]
     if q2:
-        outer = at.D[:, :q2] - U.reshape(q * k, use) @ HS
+        outer = at.D[:, :q2] - HS.T @ U
         inner = inner - HS.T @ HS
-        out[0] += [gram(first, u, outer[:, u.at]) for u in rest]
-        out += [[gram(t, u, inner[t.at, u.at]) for u in rest] for t in rest]
+        out[0] += [gram(outer[:, u.at].reshape(k, u.k, -1)) for u in rest]
+        out += [[gram(paired(t, u, inner[t.at, u.at])) for u in rest] for t in rest]
     return Traces(left, size, out)
 
 
@@ -312,10 +313,10 @@ def large_traces(p: Products, at: Stage) -> Traces:
     J[range(use), range(use)] /= 2
     factors = [f[None] for f in at.factors]
     JB = congruent(p, J[None], factors)[0]
-    D = [at.D[i::k, :use] for i in range(k)]
-    flat = at.F.reshape(q * k, k)
-    size = [flat.T @ flat]
-    left = [size[0] - np.array([[np.vdot(JB, (a.T.tocsr() @ b).toarray()) for b in D] for a in D])]
+    D = [at.D[i * q : (i + 1) * q, :use] for i in range(k)]
+    N0 = np.einsum("iaq,ibq->ab", at.F, at.F)
+    size = [N0]
+    left = [N0 - np.array([[np.vdot(JB, (a.T.tocsr() @ b).toarray()) for b in D] for a in D])]
     for b, factor in zip(rest, at.factors[1:], strict=True):
         size.append(levelwise(b, at.S[b.at, b.at]))
         if np.linalg.svd(factor, compute_uv=False)[-1] ** 2 * size[-1].trace() > LOOSE * b.q * b.k:
@@ -323,8 +324,7 @@ def large_traces(p: Products, at: Stage) -> Traces:
             left.append(inverse.T @ (b.q * np.eye(b.k) - levelwise(b, J[b.at, b.at])) @ inverse)
         else:
             BS = scaled(p, at.S[None, :use, b.at], factors, True)[0]
-            part = lapack.dtrtrs(at.L[:use, :use], BS, lower=1)[0].reshape(use * b.q, b.k)
-            left.append(size[-1] - part.T @ part)
+            left.append(size[-1] - square(lapack.dtrtrs(at.L[:use, :use], BS, lower=1)[0], b.k))
     return Traces(left, size, [])
 
 
@@ -339,17 +339,18 @@ def point(p: Products, theta: Vector, hessian: bool = True) -> Point:
     at = stage(p, theta)
     found = large_traces(p, at) if p.large else traces(p, at, hessian)
     weight = math.sqrt(p.nu) / at.L[p.m, p.m]
-    A = [weight * a for a in solved(p, at).a]
+    of_y = solved(p, at)
+    A = [weight * a for a in of_y.a]
     gradient, gammas, noises = np.empty(p.d), [], []
     for b, factor, a, left, size in zip(p.blocks, at.factors, A, found.left, found.size, strict=True):
-        right = a.T @ a
+        right = a @ a.T
         gammas.append(left - right)
         noises.append(size + right)
         gradient[b.index] = b.basis.reshape(len(b.index), -1) @ (2 * gammas[-1] @ factor).ravel()
     gamma = tuple(gammas[t.block][t.at, t.at] for t in p.terms)
     noise = tuple(float(noises[t.block][t.at, t.at].trace()) for t in p.terms)
     second = curvature(p, at, A, gammas, found.gram) if hessian else None
-    return Point(theta, at.value, gradient, gamma, noise, second)
+    return Point(theta, gradient, gamma, noise, second, at, of_y)
 
 
 def curvature(
@@ -360,30 +361,35 @@ def curvature(
     Without `grams` tr(P dV P dV) is put equal to its y'P dV P dV P y / sigma2: the average information
     of Gilmour, Thompson & Cullis (1995), doi 10.2307/2533274, which costs a solve for each parameter.
     """
-    m, out = p.m, np.zeros((p.d, p.d))
+    m, k, out = p.m, p.blocks[0].k, np.zeros((p.d, p.d))
     h, G, slope = [], [], np.empty(p.d)
-    W = np.zeros((p.d, m))
+    W = np.zeros((p.d, m + 1))
     for number, (b, factor) in enumerate(zip(p.blocks, at.factors, strict=True)):
         d = len(b.index)
         step = b.basis @ factor.T
         step = step + step.swapaxes(1, 2)
         G.append(step.reshape(d, -1))
-        h.append((A[number] @ step).reshape(d, -1))
-        slope[b.index] = G[-1] @ (A[number].T @ A[number]).ravel()
-        rows = at.D if not number else at.S[b.at]
-        W[b.index] = (rows.T @ h[-1].T).T[:, :m]
+        h.append((step @ A[number]).reshape(d, -1))
+        slope[b.index] = G[-1] @ (A[number] @ A[number].T).ravel()
+        if number:
+            W[b.index] = h[-1] @ at.S[b.at]
+        elif p.large:
+            W[b.index] = h[-1] @ at.D
+        else:
+            W[b.index] = (h[-1].reshape(d, k, -1).swapaxes(0, 1) @ at.D.swapaxes(1, 2)).sum(0)
         bent = 2 * b.basis.reshape(d, -1) @ (gammas[number] @ b.basis).reshape(d, -1).T
         out[np.ix_(b.index, b.index)] += bent
+    W = W[:, :m]
     z = scaled(p, W.T[None], [f[None] for f in at.factors], True)[0] if p.q2 else W.T
     z = lapack.dtrtrs(at.L[:m, :m], z, lower=1)[0] if m else z
     out -= (2 if grams else 1) * z.T @ z + np.multiply.outer(slope, slope) / p.nu
     for t, b in enumerate(p.blocks):
         for u, c in enumerate(p.blocks[t:], t):
             if u == 0:
-                Fh = np.matmul(at.F, h[0].reshape(-1, b.q, b.k, 1)).reshape(len(h[0]), -1)
+                Fh = np.einsum("iaq,daq->diq", at.F, h[0].reshape(-1, k, b.q)).reshape(len(h[0]), -1)
                 quad = Fh @ Fh.T
             else:
-                quad = h[t] @ (W[c.index][:, b.at].T if t else at.D[:, c.at] @ h[u].T)
+                quad = W[b.index][:, c.at] @ h[u].T
             part = 2 * quad - G[t] @ grams[t][u - (t > 0)] @ G[u].T if grams else quad
             out[np.ix_(b.index, c.index)] += part
             if u > t:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import lapack
 
-from bridge.engines.deviance import solved, stage
+from bridge.engines.deviance import Point
 from bridge.engines.products import Products
 from bridge.model import Matrix, Vector
 
@@ -33,18 +33,17 @@ class Estimates:
     b: tuple[Matrix, ...]
 
 
-def estimates(p: Products, theta: Vector) -> Estimates:
-    """Coefficients, standard errors, variances and BLUPs at one theta (d,)."""
-    at, m = stage(p, theta), p.m
-    of_y = solved(p, at)
+def estimates(p: Products, best: Point) -> Estimates:
+    """Coefficients, standard errors, variances and BLUPs at a point."""
+    at, of_y, m = best.stage, best.solved, p.m
     sigma2 = p.scale**2 * float(at.L[m, m]) ** 2 / p.nu
     root = lapack.dtrtri(at.L[p.q2 : m, p.q2 : m], lower=1)[0] @ p.T.T if p.p else p.T
     G, b = [], []
     for t in p.terms:
-        factor = t.T @ at.factors[t.block][t.at, t.at]
-        G.append(sigma2 * factor @ factor.T)
         own = at.factors[t.block][t.at, t.at]
-        b.append(p.scale * of_y.a[t.block][:, t.at] @ (factor @ own.T).T)
+        factor = t.T @ own
+        G.append(sigma2 * factor @ factor.T)
+        b.append((p.scale * factor @ (own.T @ of_y.a[t.block][t.at])).T)
     return Estimates(
         beta=p.beta + p.scale * (p.T @ of_y.w[p.q2 :]),
         std_error=math.sqrt(sigma2) * np.sqrt((root**2).sum(0)),

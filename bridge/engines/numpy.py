@@ -72,7 +72,8 @@ class Numpy:
             prepared = products(model, method)
             best = optimum(prepared, many=profile == "tight")
             found, sigma = tidy(model, prepared, best)
-            if sigma <= EXACT * np.std(model.y):
+            y = model.y - model.y.mean()
+            if sigma <= EXACT * math.sqrt(float(y @ y) / model.n):
                 raise ModelError("the fixed and random effects fit the response exactly")
         except (ModelError, np.linalg.LinAlgError) as error:
             return blank.having(status="refused", reason=str(error))
@@ -89,7 +90,7 @@ class Numpy:
 
 def tidy(model: Model, prepared: Products, best: Optimum) -> tuple[tuple[Row, ...], float]:
     """Rows in broom.mixed's terms, and sigma: the estimates that follow from theta."""
-    solution = estimates(prepared, best.theta)
+    solution = estimates(prepared, best.at)
     found = rows.fixed(model, solution.beta, solution.std_error)
     for term, G in zip(model.random, solution.G, strict=True):
         found += rows.covariance(term, G)

@@ -1,4 +1,7 @@
-"""Orthogonal bases of the fixed effects, of a random term, and of the rows of each level."""
+"""Orthogonal bases of the fixed effects, of a random term, and of the rows of each level.
+
+Arrays are columns first, (columns, n) and (columns, levels): what numpy goes over is long and contiguous.
+"""
 
 from __future__ import annotations
 
@@ -6,86 +9,97 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from bridge.errors import ModelError
 from bridge.model import Matrix, RandomTerm, Vector
 
 DEPENDENT = 1e-11  # of a column's length: what is left of it beside the others
+ROUNDING = 1e-13  # the same in one level, where a column may be constant or zero
+
+Basis = tuple[Matrix, Matrix, Vector, int | None]
+"""Q, T, logs and where, as `orthonormal` returns them."""
 
 
-def orthonormal(A: Matrix, root: Vector | None = None) -> tuple[Matrix, Matrix, Vector, int | None]:
-    """Q = W A T with Q'Q = I, log of the diagonal of T's inverse, and a column of ones (or any constant).
+def orthonormal(A: Matrix, root: Vector | None = None) -> Basis:
+    """Q' (p, n) of Q = W A T with Q'Q = I; T; the log of the diagonal of its inverse; a constant column.
 
     W = diag(root), the square roots of weights. Columns are centred first where a constant column lets
     them be: QR of x + 2000 would lose the digits that x has. A dependent column has -inf as its log.
     """
     n, p = A.shape
-    constant = ((A[0] == A).all(0) & (A[0] != 0)).nonzero()[0]
+    Q = A.T.copy()
+    constant = ((Q.T[0] == A).all(0) & (A[0] != 0)).nonzero()[0]
     where = int(constant[0]) if len(constant) else None
     center = np.eye(p)
     if where is not None:
-        mean = A.sum(0) / n if root is None else root**2 @ A / (root @ root)
+        mean = Q.sum(1) / n if root is None else Q @ root**2 / (root @ root)
         shift = mean / A[0, where]
         shift[where] = 0.0
         center[where] -= shift
-        A = A - A[0, where] * shift
+        Q -= (A[0, where] * shift)[:, None]
     if root is not None:
-        A = root[:, None] * A
-    Q, R = np.linalg.qr(A)
+        Q *= root
+    size = np.sqrt(np.einsum("in,in->i", Q, Q))
+    if n < p or not p:
+        return Q, center, np.full(p, -np.inf), where
+    R, tau, _, _ = lapack.dgeqrf(Q.T, overwrite_a=True)
     diagonal = np.abs(R.diagonal())
-    free = diagonal > DEPENDENT * np.sqrt((A * A).sum(0))[: len(diagonal)]
-    if n < p or not free.all():
+    free = diagonal > DEPENDENT * size
+    if not free.all():
         return Q, center, np.where(free, 0.0, -np.inf), where
-    return Q, center @ np.linalg.inv(R), np.log(diagonal), where
+    T = lapack.dtrtrs(R[:p], center.T, trans=1)[0].T
+    return lapack.dorgqr(R, tau, overwrite_a=True)[0].T, T, np.log(diagonal), where
 
 
-def coordinates(term: RandomTerm, root: Vector | None = None) -> tuple[Matrix, Matrix]:
-    """W Z T and T of a term, W Z T with orthogonal columns of RMS 1 (dependent columns: RMS 1 only)."""
+def coordinates(
+    term: RandomTerm, root: Vector | None = None, basis: Basis | None = None
+) -> tuple[Matrix, Matrix]:
+    """W Z T (k, n) and T of a term, W Z T with orthogonal columns of RMS 1 (dependent columns: RMS 1 only).
+
+    `basis` is that of its Z, if it is known.
+    """
     size = math.sqrt(len(term.Z))
-    Q, T, logs, _ = orthonormal(term.Z, root)
+    Q, T, logs, _ = basis or orthonormal(term.Z, root)
     if np.isfinite(logs).all():
         return size * Q, size * T
-    Z = term.Z if root is None else root[:, None] * term.Z
-    rms = np.linalg.norm(Z, axis=0) / size
+    Z = term.Z.T if root is None else root * term.Z.T
+    rms = np.linalg.norm(Z, axis=1) / size
     if not rms.all():
         raise ModelError(f"term on {term.group}: column {term.names[int(rms.argmin())]} is zero in every row")
-    return Z / rms, np.diag(1 / rms)
+    return Z / rms[:, None], np.diag(1 / rms)
 
 
 def sums(values: Matrix, index: NDArray[np.intp], q: int) -> Matrix:
-    """Sums of rows of `values` by level; (q, ...)."""
-    flat = values.reshape(len(values), -1)
-    out = np.empty((q, flat.shape[1]))
-    for j in range(flat.shape[1]):
-        out[:, j] = np.bincount(index, flat[:, j], q)
-    return out.reshape(q, *values.shape[1:])
+    """Sums of `values` (..., n) by level (..., q)."""
+    n = values.shape[-1]
+    return np.array([np.bincount(index, row, q) for row in values.reshape(-1, n)]).reshape(
+        *values.shape[:-1], q
+    )
 
 
-def levelled(rows: Matrix, blocks: Matrix, index: NDArray[np.intp]) -> Matrix:
-    """Each row (n, k) times its level's block (q, k, columns)."""
-    out: Matrix = rows[:, :1] * blocks[index, 0]
-    for j in range(1, rows.shape[1]):
-        out += rows[:, j : j + 1] * blocks[index, j]
+def levelled(Q: Matrix, blocks: Matrix, index: NDArray[np.intp]) -> Matrix:
+    """Sum over a of rows Q[a] (n,) times their level's blocks[a] (columns, q); (columns, n)."""
+    out: Matrix = Q[0] * blocks[0][:, index]
+    for q, block in zip(Q[1:], blocks[1:], strict=True):
+        out += q * block[:, index]
     return out
 
 
 def level_bases(Z: Matrix, index: NDArray[np.intp], q: int) -> tuple[Matrix, Matrix]:
-    """Rows of Q (n, k) and R (q, k, k) with Z_l = Q_l R_l in each level.
+    """Q (k, n) and upper triangular R (k, k, q) with Z_l = Q_l R_l in each level.
 
-    Eigenvectors of Z_l'Z_l, then a Cholesky correction (the second pass makes Q orthonormal to
-    rounding). A direction that a level does not have (one row, constant x) has zero columns in Q.
+    Gram-Schmidt, twice: Q is orthonormal to rounding. A direction that a level does not have (one row,
+    constant x) has zeros in Q and R.
     """
-    if Z.shape[1] == 1:
-        root = np.sqrt(sums(Z * Z, index, q))
-        unit = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-        return Z * unit[index], root[:, :, None]
-    D, U = np.linalg.eigh(sums(Z[:, :, None] * Z[:, None, :], index, q))
-    keep = np.maximum(D[:, -1:], np.finfo(float).tiny) * 1e-13 < D
-    root = np.sqrt(np.where(keep, D, 0.0))
-    unit = np.divide(1.0, root, out=np.zeros_like(root), where=keep)
-    rows = levelled(Z, U * unit[:, None], index)
-    again = sums(rows[:, :, None] * rows[:, None, :], index, q)
-    again[:, range(Z.shape[1]), range(Z.shape[1])] += ~keep
-    L = np.linalg.cholesky(again)
-    rows = levelled(rows, np.swapaxes(np.linalg.inv(L), 1, 2), index)
-    return rows, np.swapaxes(L, 1, 2) @ (root[:, :, None] * np.swapaxes(U, 1, 2))
+    Q, R = Z.copy(), np.zeros((len(Z), len(Z), q))
+    for j, column in enumerate(Q):
+        least = ROUNDING**2 * sums(column * column, index, q)
+        for _ in range(2 if j else 0):
+            part = sums(Q[:j] * column, index, q)
+            column -= np.einsum("in,in->n", Q[:j], part[:, index])
+            R[:j, j] += part
+        square = sums(column * column, index, q)
+        R[j, j] = np.sqrt(square, where=square > least, out=np.zeros(q))
+        column *= np.divide(1.0, R[j, j], out=np.zeros(q), where=R[j, j] > 0)[index]
+    return Q, R

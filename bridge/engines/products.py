@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.engines.orthogonal import coordinates, level_bases, levelled, orthonormal, sums
+from bridge.engines.orthogonal import Basis, coordinates, level_bases, levelled, orthonormal, sums
 from bridge.errors import ModelError
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 HEAVY = 100_000  # entries of C from which stacks of theta do not pay
+LEAST = 1e-3  # eigenvalue of G at a start
 MANY = 5_000  # levels that are enough for moments
 LARGE = 2_000_000  # entries of C from which its zeros are not stored
 
@@ -70,7 +71,7 @@ class Block:
     k, q : int
         Columns and levels.
     at : slice
-        Columns in Z2, level by level; unused by the eliminated block.
+        Columns in Z2, each with its levels in turn; unused by the eliminated block.
     index : (d,) int array
         Its entries of theta.
     basis : (d, k, k) array
@@ -99,8 +100,8 @@ class Products:
         In the formula's order.
     blocks : tuple of Block
         The eliminated one, then one for each other term.
-    R : (q, k, k) array
-    C : (q k, m + 1) array, sparse if large
+    R : (k, k, q) array
+    C : (k, m + 1, q) array, or sparse (k q, m + 1) if large
         Products of Q_l with [Z2 X y].
     E : (m + 1, m + 1) array
         Products of [Z2 X y] outside the spans of the Q_l.
@@ -152,15 +153,17 @@ class Products:
         return self.large or self.C.size > HEAVY
 
 
-def layout(model: Model, root: Vector | None) -> tuple[tuple[Term, ...], tuple[Block, ...], list[Matrix]]:
-    """Terms, blocks, and each term's rows of Z T, weighted."""
+def layout(
+    model: Model, root: Vector | None, fixed: Basis | None = None
+) -> tuple[tuple[Term, ...], tuple[Block, ...], list[Matrix]]:
+    """Terms, blocks, and each term's (Z T)' (k, n), weighted; `fixed` is the basis of X, often that of Z."""
     largest = max(model.random, key=lambda term: len(term.levels)).group
     place, width, q2, blocks = 0, 0, 0, 0
     terms, columns, rest = [], [], []
     for term in model.random:
-        Z, T = coordinates(term, root)
+        Z, T = coordinates(term, root, fixed if np.array_equal(term.Z, model.X) else None)
         columns.append(Z)
-        k, q, first = Z.shape[1], len(term.levels), term.group == largest
+        k, q, first = len(Z), len(term.levels), term.group == largest
         upper = np.triu_indices(k)
         theta = slice(place, place + len(upper[0]))
         at = slice(width, width + k) if first else slice(0, k)
@@ -186,10 +189,10 @@ def block(terms: list[Term], k: int, at: slice) -> Block:
 
 
 def fixed_part(
-    model: Model, root: Vector | None, nu: int, reml: bool
-) -> tuple[Matrix, Matrix, Vector, float, float]:
-    """[X y] orthonormal, T, beta at zero, unit of y, and what these add to the criterion."""
-    X, T, logs, where = orthonormal(model.X, root)
+    model: Model, root: Vector | None, basis: Basis, nu: int, reml: bool
+) -> tuple[Matrix, Vector, float, float]:
+    """[X y]' orthonormal (p + 1, n), beta at zero, unit of y, and what these add to the criterion."""
+    X, T, logs, where = basis
     if not np.isfinite(logs).all():
         names = ", ".join(np.array(model.names)[~np.isfinite(logs)])
         raise ModelError(f"fixed effects are linearly dependent: {names} can be left out")
@@ -200,18 +203,18 @@ def fixed_part(
         beta[where] = mean / model.X[0, where]
         y = y - mean
     residual = y if root is None else root * y
-    size = np.linalg.norm(residual)
+    size = math.sqrt(float(residual @ residual))
     parts = np.zeros(model.p)
     for _ in range(2):
-        step = X.T @ residual
-        residual, parts = residual - X @ step, parts + step
-    scale = float(np.linalg.norm(residual)) / math.sqrt(nu)
+        step = X @ residual
+        residual, parts = residual - step @ X, parts + step
+    scale = math.sqrt(float(residual @ residual) / nu)
     if scale <= 1e-13 * size:
         raise ModelError("the fixed effects fit the response exactly: zero residual variance")
     constant = 2 * nu * math.log(scale) + (2 * float(logs.sum()) if reml else 0.0)
     if root is not None:
         constant -= 2 * float(np.log(root).sum())
-    return np.column_stack([X, residual / scale]), T, beta + T @ parts, scale, constant
+    return np.vstack([X, residual / scale]), beta + T @ parts, scale, constant
 
 
 def products(model: Model, method: Method) -> Products:
@@ -225,86 +228,119 @@ def products(model: Model, method: Method) -> Products:
     reml = method == "REML"
     nu = model.n - model.p if reml else model.n
     root = None if model.weights is None else np.sqrt(model.weights)
-    Xy, T, beta, scale, constant = fixed_part(model, root, nu, reml)
-    terms, blocks, columns = layout(model, root)
+    basis = orthonormal(model.X, root)
+    Xy, beta, scale, constant = fixed_part(model, root, basis, nu, reml)
+    terms, blocks, columns = layout(model, root, basis)
     first = [i for i, term in enumerate(terms) if not term.block]
-    level, q = model.random[first[0]].index, blocks[0].q
-    Z = columns[first[0]] if len(first) == 1 else np.column_stack([columns[i] for i in first])
-    Q, R = level_bases(Z, level, q)
-    k, q2 = Q.shape[1], sum(block.k * block.q for block in blocks[1:])
-    fixed = sums(Q[:, :, None] * Xy[:, None, :], level, q)
-    outside = Xy - levelled(Q, fixed, level)
+    level, k, q = model.random[first[0]].index, blocks[0].k, blocks[0].q
+    Q, R = level_bases(np.concatenate([columns[i] for i in first]), level, q)
+    q2 = sum(block.k * block.q for block in blocks[1:])
+    C: Any = sums(Q[:, None] * Xy, level, q)
+    outside = Xy - levelled(Q, C, level)
     E = np.zeros((q2 + model.p + 1,) * 2)
-    E[q2:, q2:] = outside.T @ outside
-    C: Any = fixed.reshape(q * k, -1)
+    E[q2:, q2:] = outside @ outside.T
+    start = np.zeros(terms[-1].theta.stop)
+    within = E[-1, -1] / max(model.n - q * k, 1)
+    for term, given, Z in zip(terms, model.random, columns, strict=True):
+        own, a = R, C[:, -1]
+        if term.block or term.k < k:
+            P, own = level_bases(Z, given.index, term.q)
+            a = sums(P * Xy[-1], given.index, term.q)
+        start[term.theta] = moments(own, a, term, within, reml)
     if q2:
         spread = [
-            (blocks[t.block].at.start + model.random[i].index * t.k + b, columns[i][:, b])
+            Spread(slice(at.start + b * t.q, at.start + (b + 1) * t.q), model.random[i].index, columns[i][b])
             for i, t in enumerate(terms)
             if t.block
+            for at in [blocks[t.block].at]
             for b in range(t.k)
         ]
         C = crossed(E[:q2], C, level, Q, outside, spread)
         E[q2:, :q2] = E[:q2, q2:].T
-    start = np.zeros(terms[-1].theta.stop)
-    within = E[-1, -1] / max(model.n - q * k, 1)
-    for term, given, Zt in zip(terms, model.random, columns, strict=True):
-        start[term.theta] = moments(Zt, Xy[:, -1], given.index, term, within, reml)
-    return Products(terms, blocks, R, C, E, q2, model.p, nu, reml, constant, beta, T, scale, start)
+    return Products(terms, blocks, R, C, E, q2, model.p, nu, reml, constant, beta, basis[1], scale, start)
 
 
-def moments(Z: Matrix, y: Vector, level: NDArray[np.intp], term: Term, within: float, reml: bool) -> Vector:
-    """Theta of G = cov(b_l) - mean (Z_l'Z_l)^-1, b_l by least squares; I where levels cannot give it."""
-    k, q = term.k, term.q
-    a = sums(Z * y[:, None], level, q)
-    if k == 1:
-        N = sums(Z * Z, level, q)
-        share = (1e-8 * N.max() < N).ravel()
-        b, unit = a[share, 0] / N[share, 0], float((1 / N[share]).mean())
-        G = np.array([[b @ b / max(len(b) - reml, 1) / within - unit]]) if within > 0 else np.eye(1)
-        start: Vector = np.sqrt(np.maximum(G[0], 1e-3))
-        return start
-    some = slice(None, None, 1 + q // MANY)
-    N, a = sums(Z[:, :, None] * Z[:, None, :], level, q)[some], a[some]
-    w, V = np.linalg.eigh(N)
-    share = w[:, 0] > 1e-6 * w[:, -1]
+def moments(R: Matrix, a: Matrix, term: Term, within: float, reml: bool) -> Vector:
+    """Theta of G = cov(b_l) - mean (Z_l'Z_l)^-1, b_l = R_l^-1 a_l; I where levels cannot give it.
+
+    R (k, k, q) and a = Q'y (k, q) are those of the levels' bases.
+    """
+    k = term.k
     theta: Vector = np.eye(k)[term.tril]
+    sizes = R[range(k), range(k)]
+    share = sizes.min(0) > 1e-3 * sizes.max(0) if k > 1 else sizes[0] > 1e-4 * sizes.max()
     if share.sum() <= k or not within > 0:
         return theta
-    if not share.all():
-        w, V, a = w[share], V[share], a[share]
-    b = ((V.swapaxes(1, 2) @ a[:, :, None])[:, :, 0] / w)[:, None, :]
-    b = (V * b).sum(2)
-    G = b.T @ b / (len(b) - reml) / within - ((V / w[:, None]) @ V.swapaxes(1, 2)).mean(0)
-    w, V = np.linalg.eigh(G)
-    if not np.isfinite(w).all() or w[-1] <= 0:
+    if not share.all() or (k > 1 and len(share) > 2 * MANY):
+        some = share.nonzero()[0][:: 1 + int(share.sum()) // MANY if k > 1 else 1]
+        R, a = R[:, :, some], a[:, some]
+    R = R.transpose(2, 0, 1)
+    inverse = np.linalg.inv(R) if k > 1 else 1 / R
+    b = (inverse @ a.T[:, :, None])[:, :, 0]
+    flat = inverse.transpose(1, 0, 2).reshape(k, -1)
+    G = b.T @ b / (len(b) - reml) / within - flat @ flat.T / len(b)
+    if not np.isfinite(G).all():
         return theta
-    R = np.linalg.qr((V * np.sqrt(np.maximum(w, 1e-3 * w[-1]))).T).R.T
-    theta[:] = (R * np.sign(R.diagonal()))[term.tril]
+    w, V = np.linalg.eigh(G)
+    least = LEAST * max(1.0, w[-1])
+    if w[0] < least:
+        G = (V * np.maximum(w, least)) @ V.T
+    theta[:] = np.linalg.cholesky(G)[term.tril]
     return theta
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Spread:
+    """One coefficient of a term that is not eliminated.
+
+    Attributes
+    ----------
+    at : slice
+        Its columns in Z2, one a level.
+    index : (n,) int array
+        Level of each row.
+    z : (n,) array
+        What Z2 has there.
+    """
+
+    at: slice
+    index: NDArray[np.intp]
+    z: Vector
+
+
 def crossed(
-    E: Matrix,
-    fixed: Matrix,
-    level: NDArray[np.intp],
-    Q: Matrix,
-    outside: Matrix,
-    spread: list[tuple[NDArray[np.intp], Vector]],
+    E: Matrix, fixed: Matrix, level: NDArray[np.intp], Q: Matrix, outside: Matrix, spread: list[Spread]
 ) -> Any:
     """C with the columns of Z2 before the `fixed` ones; E's rows of Z2 are filled in."""
+    (k, _, q), q2 = fixed.shape, len(E)
+    for s in spread:
+        E[s.at, q2:] = sums(s.z * outside, s.index, s.at.stop - s.at.start).T
+    if k * q * q2 > LARGE:
+        return sparsely(E, fixed, level, Q, spread)
+    C2 = np.empty((k, q2, q))
+    for s in spread:
+        width = s.at.stop - s.at.start
+        C2[:, s.at] = sums(s.z * Q, s.index * q + level, width * q).reshape(k, width, q)
+        for t in spread:
+            other = t.at.stop - t.at.start
+            E[s.at, t.at] = np.bincount(s.index * other + t.index, s.z * t.z, width * other).reshape(
+                width, other
+            )
+    E[:, :q2] -= (C2 @ C2.swapaxes(1, 2)).sum(0)
+    return np.concatenate([C2, fixed], axis=1)
+
+
+def sparsely(E: Matrix, fixed: Matrix, level: NDArray[np.intp], Q: Matrix, spread: list[Spread]) -> Any:
+    """`crossed` by sparse products."""
     from scipy import sparse
 
-    k, q2 = Q.shape[1], len(E)
-    row = np.concatenate([level * k + a for _ in spread for a in range(k)])
-    column = np.concatenate([where for where, _ in spread for _ in range(k)])
-    value = np.concatenate([Q[:, a] * z for _, z in spread for a in range(k)])
-    C2 = sparse.csr_array((value, (row, column)), shape=(len(fixed), q2))
+    (k, _, q), q2, rows = fixed.shape, len(E), np.arange(Q.shape[1])
+    row = np.concatenate([level + a * q for _ in spread for a in range(k)])
+    column = np.concatenate([s.at.start + s.index for s in spread for _ in range(k)])
+    value = np.concatenate([Q[a] * s.z for s in spread for a in range(k)])
+    C2 = sparse.csr_array((value, (row, column)), shape=(k * q, q2))
     C2.sum_duplicates()
-    rows = np.arange(len(Q))
-    Z2 = sum(sparse.csr_array((z, (rows, where)), shape=(len(Q), q2)) for where, z in spread)
+    Z2 = sum(sparse.csr_array((s.z, (rows, s.at.start + s.index)), shape=(len(rows), q2)) for s in spread)
     E[:, :q2] = (Z2.T @ Z2 - C2.T @ C2).toarray()
-    E[:, q2:] = Z2.T @ outside
-    if len(fixed) * q2 > LARGE:
-        return sparse.csr_array(sparse.hstack([C2, sparse.csr_array(fixed)], format="csr"))
-    return np.hstack([C2.toarray(), fixed])
+    flat = fixed.transpose(0, 2, 1).reshape(k * q, -1)
+    return sparse.csr_array(sparse.hstack([C2, sparse.csr_array(flat)], format="csr"))
