@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Literal
 
 PACKAGES = ("lme4", "nlme", "glmmTMB", "lmerTest", "pbkrtest")
-SECONDS = 30  # that R may take to answer
+SECONDS = 60  # that R may take to answer, with its packages loaded
+# A package that is there and does not load, as when one that it needs is gone, is no use.
+ASK = """cat(as.character(getRversion()), '\\n')
+for (p in commandArgs(TRUE)) {
+    there <- nzchar(system.file(package = p))
+    said <- if (there) tryCatch({ loadNamespace(p); '' }, error = conditionMessage) else ''
+    cat(p, if (there) as.character(packageVersion(p)) else '-', gsub('[[:space:]]+', ' ', said), '\\n')
+}"""
 MEND_RPY2 = "RPY2_CFFI_MODE=ABI pip install --force-reinstall 'lmmbridge[r]'"
 
 
@@ -116,10 +123,8 @@ def _r() -> Iterator[Check]:
             "install r-base-core (docker/install-system.sh does), for lme4 and nlme",
         )
         return
-    script = "cat(as.character(getRversion()), '\\n'); for (p in commandArgs(TRUE)) cat(p, if (nzchar(" \
-        "system.file(package = p))) as.character(packageVersion(p)) else '-', '\\n')"  # fmt: skip
     try:
-        command = [path, "--vanilla", "--no-echo", "-e", script, "--args", *PACKAGES]
+        command = [path, "--vanilla", "--no-echo", "-e", ASK, "--args", *PACKAGES]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
@@ -128,23 +133,27 @@ def _r() -> Iterator[Check]:
         )
         return
     version, *packages = done.stdout.split("\n")
-    pairs = [line.split() for line in packages if line.strip()]
-    if not re.fullmatch(r"[\d.]+", version.strip()) or any(len(pair) != 2 for pair in pairs):
+    rows = [line.split(maxsplit=2) for line in packages if line.strip()]
+    if not re.fullmatch(r"[\d.]+", version.strip()) or any(len(row) < 2 for row in rows):
         said = done.stdout.strip()[:80]
         yield Check("R", "note", f"{path} is no working R: it said {said!r}", "reinstall r-base-core")
         return
     old = outdated(version.strip())
     yield Check("R", "note" if old else "ok", f"{version.strip()}, {path}", old)
-    found = dict(pairs)
-    for name in PACKAGES:
+    yield from (_package(name, {row[0]: row[1:] for row in rows}.get(name, ["-"])) for name in PACKAGES)
+
+
+def _package(name: str, answer: list[str]) -> Check:
+    """From R's answer: version, and why it does not load."""
+    what = f"R package {name}"
+    version, *fault = answer
+    if version == "-":
         fix = f'install r-cran-{name.lower()}, or install.packages("{name}") in R'
-        there = found.get(name, "-") != "-"
-        yield Check(
-            f"R package {name}",
-            "ok" if there else "note",
-            found[name] if there else "missing",
-            "" if there else fix,
-        )
+        return Check(what, "note", "missing", fix)
+    if fault:
+        fix = f'reinstall r-cran-{name.lower()} and what it needs, or install.packages("{name}") in R'
+        return Check(what, "note", f"{version} does not load: {fault[0].strip()}", fix)
+    return Check(what, "ok", version)
 
 
 def _rpy2() -> Check:

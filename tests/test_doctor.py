@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import locale
 import os
+import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,6 +71,42 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = checks()
     assert (found["R package lme4"].state, found["R package lme4"].found) == ("note", "missing")
     assert found["R package lme4"].fix == 'install r-cran-lme4, or install.packages("lme4") in R'
+    assert found["R package nlme"].state == "ok"
+
+
+def test_a_package_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose own needs are gone would be called fine, and its engine be replaced by recorded fits."""
+    broken = "1.1-37 there is no package called ‘nloptr’"
+    fake_r(tmp_path, monkeypatch, "4.5.0", {**FINE, "lme4": broken})
+    found = checks()["R package lme4"]
+    assert (found.state, found.found) == ("note", f"{broken.replace(' ', ' does not load: ', 1)}")
+    assert found.fix.startswith("reinstall r-cran-lme4 and what it needs")
+
+
+@pytest.mark.needs_r
+def test_r_tells_a_package_that_loads_from_one_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question put to R would be answered alike for both."""
+    library = tmp_path / "library"
+    library.mkdir()
+    monkeypatch.setenv("R_LIBS", str(library))
+    for name, needs in (("needed", "stats"), ("needing", "needed")):
+        source = tmp_path / name
+        source.mkdir()
+        (source / "DESCRIPTION").write_text(
+            f"Package: {name}\nVersion: 1.2\nTitle: A\nDescription: B.\nLicense: GPL-3\n"
+            f"Author: C\nMaintainer: C <c@d.e>\nImports: {needs}\n"
+        )
+        (source / "NAMESPACE").write_text(f"import({needs})\n")
+        command = ["R", "CMD", "INSTALL", f"--library={library}", str(source)]
+        subprocess.run(command, check=True, capture_output=True)
+    shutil.rmtree(library / "needed")
+    monkeypatch.setattr(doctor, "PACKAGES", ("needed", "needing", "nlme"))
+    found = checks()
+    assert found["R package needed"].found == "missing"
+    assert found["R package needing"].state == "note"
+    assert re.match(r"1\.2 does not load: .*needed", found["R package needing"].found)
     assert found["R package nlme"].state == "ok"
 
 
