@@ -10,11 +10,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bridge.drift import Key, drift
+from bridge.drift import Key, drift, numbers
 from bridge.engines.r import PACKAGES
 from bridge.report.grid import Grid
 from bridge.report.results import FitResult, Results, read
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = tuple[str, ...]
 
@@ -41,9 +45,10 @@ def titles(runs: Sequence[Results]) -> Row:
     return tuple(f"R {found.get('R', '?')}" for found in software(runs))
 
 
-def counts(runs: Sequence[Results]) -> Grid:
+def counts(runs: Sequence[Results], tables: Sequence[pd.DataFrame | None]) -> Grid:
     """By engine: how many are right in each run, and what changed at each step."""
-    steps = [drift(a, b) for a, b in pairwise(runs)]
+    both = pairwise(zip(runs, tables, strict=True))
+    steps = [drift(before, after, (old, new)) for (before, old), (after, new) in both]
     names = titles(runs)
     heads = [f"{a} to {b}" for a, b in pairwise(names)]
     rows: list[Row] = []
@@ -89,7 +94,7 @@ def verdicts(runs: Sequence[Results]) -> Grid:
     return Grid(head, tuple((*row[:2], ", ".join(fits), *row[2:]) for row, fits in rows.items()))
 
 
-def page(runs: Sequence[Results]) -> str:
+def page(runs: Sequence[Results], tables: Sequence[pd.DataFrame | None]) -> str:
     """All of it."""
     runs = [only_r(run) for run in runs]
     parts = [
@@ -97,7 +102,7 @@ def page(runs: Sequence[Results]) -> str:
         versions(runs).markdown(),
         "## How many are right, and what changed",
         "A step's two numbers: fits whose verdict changed; others with a number moved beyond its tolerance.",
-        counts(runs).markdown(),
+        counts(runs, tables).markdown(),
         "## Verdicts that changed",
         verdicts(runs).markdown(),
     ]
@@ -105,4 +110,6 @@ def page(runs: Sequence[Results]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page([read(Path(folder)) for folder in sys.argv[1:]]))
+    folders = [Path(folder) for folder in sys.argv[1:]]
+    found = [read(folder) for folder in folders]
+    sys.stdout.write(page(found, list(map(numbers, folders, found))))

@@ -79,7 +79,7 @@ there=
 for suite in $suites; do
     [ -f "reports/$suite/report.json" ] || continue
     mkdir -p "$root/opt/lmmbridge/reports/$suite"
-    cp "reports/$suite/report.json" "$root/opt/lmmbridge/reports/$suite/"
+    cp "reports/$suite/report.json" "reports/$suite/results.parquet" "$root/opt/lmmbridge/reports/$suite/"
     for older in $there; do
         page=reports/drift-${older#reports/}-$suite.html
         inside "$root" lmmbridge diff "$older" "reports/$suite" -o "$page" --exit-zero | tail -n 2

@@ -64,7 +64,7 @@ def test_what_changed_is_counted_by_engine_and_step(script: Any) -> None:
     """A moved number would be counted as a verdict, or a model that an engine does not support as wrong."""
     unsupported = fit(Verdict.UNSUPPORTED, engine="nlme")
     found = runs([fit(), unsupported], [fit(estimate=1.1), unsupported], [fit(WRONG, 1.1), unsupported])
-    rows = {row[0]: row[1:] for row in script["counts"](found).rows}
+    rows = {row[0]: row[1:] for row in script["counts"](found, [None] * 3).rows}
     assert rows["lme4"] == ("1 of 1", "1 of 1", "0 of 1", "0; 1", "1; 0")
     assert rows["nlme"] == ("0 of 0", "0 of 0", "0 of 0", "0; 0", "0; 0")
 
@@ -72,4 +72,4 @@ def test_what_changed_is_counted_by_engine_and_step(script: Any) -> None:
 def test_engines_of_python_are_left_out(script: Any) -> None:
     """Another Python's rounding would be told as R's."""
     found = runs([fit(engine="numpy"), fit()], [fit(WRONG, engine="numpy"), fit()])
-    assert "numpy" not in script["page"](found)
+    assert "numpy" not in script["page"](found, [None] * 2)
