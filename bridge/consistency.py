@@ -23,7 +23,7 @@ from bridge.model import Matrix, Model, Vector
 from bridge.reference import Optimum, Reference
 from bridge.relation import RELATIONS, Image, Original, Relation, told_back, translation
 from bridge.structure import Structure
-from bridge.verdict import Judgement, Verdict
+from bridge.verdict import Judgement, Verdict, silent
 
 BOTH = 2.0
 """Two answers of one engine may each be off by its tolerance."""
@@ -154,8 +154,8 @@ def _judged(one: Retold, base: Fit, image: Fit) -> Judgement:
     about = image.engine, image.method, image.profile, image.versions
     known = next((k for k in one.entry.known if k.matches(*about, one.relation.name)), None)
     surprise = ""
-    if known is not None and not verdict.neutral and verdict not in known.verdicts:
-        surprise = gone(known, verdict)
+    if known is not None and not verdict.neutral:
+        surprise = gone(known, verdict, silent(image, verdict, claim(image)))
     elif known is None and not (verdict.passes or verdict.neutral):
         # An answer that is known to be wrong in these words need not be the same in others.
         known = next((k for k in one.entry.known if k.matches(*about)), None)
@@ -188,7 +188,8 @@ def _compared(one: Retold, base: Fit, image: Fit) -> tuple[Verdict, str, tuple[C
     def limit(quantity: str) -> float:
         return BOTH * tolerance.lookup(quantity, engine.name, engine.family, base.profile).value
 
-    rows = compared(reference, second, found, fit, found.value - reference.best.value, limit)
+    off = found.value - reference.best.value
+    rows = compared(reference, second, found, fit, engine.std_error, off, limit)
     bad = [row for row in rows if not row.ok]
     if not bad:
         return Verdict.AGREE, "the same answer in other words", rows

@@ -132,10 +132,11 @@ def failure(judgement: Judgement, peers: Sequence[Judgement], path: Path | None 
     if judgement.fit.messages:
         lines.append(f"  {judgement.fit.engine} said: {text.clean(' | '.join(judgement.fit.messages))[:500]}")
     if path is not None and judgement.known is None and not judgement.verdict.passes:
+        quiet = "    silent = true\n" if judgement.silent else ""
         lines.append(f"  If this is known and understood, add it to {path}:")
         lines.append(
             f'    [[known_difference]]\n    engine = "{judgement.fit.engine}"\n'
             f'    profile = ["{judgement.fit.profile}"]\n    methods = ["{judgement.fit.method}"]\n'
-            f'    verdicts = ["{judgement.verdict}"]\n    reason = "..."'
+            f'    verdicts = ["{judgement.verdict}"]\n{quiet}    reason = "..."'
         )
     return "\n".join(lines)

@@ -152,10 +152,16 @@ def posed(one: Entry) -> Entry | None:
 
 
 def roomy(one: Entry) -> bool:
-    """Whether it is a data set that somebody might have: three levels, rows twice the parameters."""
+    """Whether it is a data set that somebody might fit: five levels, four rows a parameter."""
     terms = one.model.random
     parameters = one.model.p + 1 + sum(len(t.names) * (len(t.names) + 1) // 2 for t in terms)
-    return one.model.n >= 2 * parameters and all(len(t.levels) >= 3 for t in terms)
+    return one.model.n >= 4 * parameters and all(len(t.levels) >= 5 for t in terms)
+
+
+def severity(judgement: Judgement) -> float:
+    """How far beyond its tolerance the worst number is; infinite where there is no number."""
+    over = (row.difference / row.tolerance for row in judgement.failing)
+    return max((math.inf if math.isnan(value) else value for value in over), default=math.inf)
 
 
 def shrunk(referee: Referee, found: Found, most: int = FITS) -> Found:
@@ -166,6 +172,8 @@ def shrunk(referee: Referee, found: Found, most: int = FITS) -> Found:
     alone = Referee(None, referee.executor)
     first, judgement = found.entry, found.judgement
     fit = judgement.fit
+    alike, severe = (judgement.verdict, judgement.silent), severity(judgement)
+    least = severe / 10 if math.isfinite(severe) else severe
     best, verdict = first, judgement
     left = most
 
@@ -182,10 +190,8 @@ def shrunk(referee: Referee, found: Found, most: int = FITS) -> Found:
             return False
         left -= 1
         (got,) = alone.judge([made], engines=[fit.engine], profiles=[fit.profile]).judgements
-        same = (got.verdict, got.silent) == (judgement.verdict, judgement.silent)
-        same = same and math.isfinite(got.gap) == math.isfinite(judgement.gap)
-        # what little is left of a large gap is another kind
-        if same and not (math.isfinite(judgement.gap) and abs(got.gap) < abs(judgement.gap) / 10):
+        # what little is left of a large difference is another kind
+        if (got.verdict, got.silent) == alike and severity(got) >= least:
             best, verdict = made, got
         return best is made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from bridge.fit import Fit
 from bridge.model import Model
 from bridge.newton import descend, hessian
 from bridge.reference import Reference, optimum
-from bridge.verdict import Claim, Judgement, Known, Verdict
+from bridge.verdict import Claim, Judgement, Known, Verdict, silent
 
 
 def judge(
@@ -52,8 +53,7 @@ def judge(
         good = outcome.verdict == Verdict.REFUSED or outcome.verdict.neutral
     surprise = ""
     if mine is not None and not outcome.verdict.neutral:
-        if outcome.verdict not in mine.verdicts:
-            surprise = gone(mine, outcome.verdict)
+        surprise = gone(mine, outcome.verdict, silent(fit, outcome.verdict, claim(fit)))
     elif not good:
         surprise = f"{outcome.verdict}: {outcome.reason}"
     return Judgement(
@@ -70,19 +70,31 @@ def judge(
     )
 
 
-def gone(known: Known, verdict: Verdict) -> str:
-    """What is said of a known difference that is not what was found."""
+def gone(known: Known, verdict: Verdict, quiet: bool) -> str:
+    """What is said of a known difference that is not what was found; empty if it is."""
+    if verdict not in known.verdicts:
+        return (
+            f"a known difference is gone: expected {' or '.join(known.verdicts)} ({known.reason}), "
+            f"got {verdict}; remove or narrow the entry in case.toml"
+        )
+    if verdict.passes or not verdict.answered or known.silent in (quiet, "varies"):
+        return ""
+    news = "without a word of warning" if quiet else "with a warning"
     return (
-        f"a known difference is gone: expected {' or '.join(known.verdicts)} ({known.reason}), "
-        f"got {verdict}; remove or narrow the entry in case.toml"
+        f"a known difference is told otherwise: {verdict} as expected ({known.reason}), but now {news}; "
+        f"set silent = {str(quiet).lower()} in its entry in case.toml, or narrow it"
     )
+
+
+CHATTER = re.compile(r"(Future|(Pending)?Deprecation)Warning: |UserWarning: [\w-]+: .* is not installed")
+"""What a program says of its own software, not of the answer."""
 
 
 def claim(fit: Fit) -> Claim:
     """What the engine says of its own answer."""
     if fit.converged is False:
         return "not converged"
-    if fit.messages:
+    if not all(map(CHATTER.match, fit.messages)):
         return "warned"
     return "ok" if fit.converged else "none"
 
@@ -120,11 +132,11 @@ def _outcome(model: Model, reference: Reference | None, fit: Fit, engine: Engine
     if fault := _fault(fit, answer):
         given_up = fit.converged is False and not answer.faults
         verdict = Verdict.NOT_CONVERGED if given_up else Verdict.WRONG_COMPUTATION
-        return _Outcome(verdict, fault, rows=joined(reference, answer, limit))
+        return _Outcome(verdict, fault, rows=joined(reference, answer, engine.std_error, limit))
     found = audit(reference.criterion, answer, fit, engine)
     checks = [_checked(check, limit(check.quantity), abs(found.value)) for check in found.checks]
     off = gap(reference.criterion, answer, found, reference.best, reference.point.bound)
-    rows = (*compared(reference, answer, found, fit, off, limit), *checks)
+    rows = (*compared(reference, answer, found, fit, engine.std_error, off, limit), *checks)
     slack = 10 * (found.bound + reference.point.bound)
     bad = [row for row in checks if not row.ok]
     if bad:

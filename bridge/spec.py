@@ -35,6 +35,9 @@ class KnownDifference(_Part):
         Those it holds for; ``"*"`` in the file means all.
     verdicts : tuple of Verdict
         Any of these is what is expected.
+    silent : bool or "varies"
+        Whether the engine gives wrong numbers without a word of warning (`Judgement.silent`); ``"varies"``
+        where rounding decides, from machine to machine.
     versions : str
         Such as ``lme4 < 1.1-35`` or ``R >= 4.2, lme4 == 1.1-31`` (all must hold); empty: any version.
     relation : str
@@ -48,6 +51,7 @@ class KnownDifference(_Part):
     profile: Annotated[tuple[Profile, ...], Field(min_length=1)] = ("default", "tight")
     methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("REML", "ML")
     verdicts: Annotated[tuple[Verdict, ...], Field(min_length=1)]
+    silent: Annotated[bool, Field(strict=True)] | Literal["varies"] = False
     versions: str = ""
     relation: str = ""
     size: Annotated[float, Field(strict=True, allow_inf_nan=False)] | str = ""
@@ -89,7 +93,10 @@ class KnownDifference(_Part):
 
 
 class DataFile(_Part):
-    """The data's file in the case's folder, its content hash and number of rows."""
+    """The data's file in the case's folder, its content hash and number of rows.
+
+    No file (``""``): they are not stored, but drawn by ``[generate]`` each time.
+    """
 
     file: str = "data.parquet"
     hash: str
@@ -98,7 +105,7 @@ class DataFile(_Part):
     @field_validator("file")
     @classmethod
     def _beside(cls, value: str) -> str:
-        if not re.fullmatch(r"[^./\\\0][^/\\\0]*", value):
+        if value and not re.fullmatch(r"[^./\\\0][^/\\\0]*", value):
             raise ValueError(f"{value!r} is not the name of a file in the case's folder")
         return value
 
@@ -162,6 +169,8 @@ class Spec(_Part):
     def _sourced(self) -> Spec:
         if self.data is None and self.generate is None:
             raise ValueError("data: missing; add a [data] table, or a [generate] table")
+        if self.data is not None and not self.data.file and self.generate is None:
+            raise ValueError('data.file: is "", data that are drawn; name a file, or add a [generate] table')
         return self
 
 

@@ -39,6 +39,11 @@ class Verdict(StrEnum):
         return self in {Verdict.AGREE, Verdict.AGREE_SINGULAR, Verdict.FLAT}
 
     @property
+    def answered(self) -> bool:
+        """Whether the engine gave an answer, right or wrong."""
+        return not self.neutral and self not in {Verdict.REFUSED, Verdict.CRASHED, Verdict.TIMED_OUT}
+
+    @property
     def neutral(self) -> bool:
         """Neither right nor wrong: the engine was not there, or says that it cannot express the model."""
         return self in {Verdict.UNAVAILABLE, Verdict.UNSUPPORTED}
@@ -56,6 +61,11 @@ class Known(Protocol):
         ...
 
     @property
+    def silent(self) -> bool | Literal["varies"]:
+        """Whether the engine is expected to say nothing of it; ``"varies"``: it may or may not."""
+        ...
+
+    @property
     def reason(self) -> str:
         """Why."""
         ...
@@ -65,6 +75,12 @@ class Known(Protocol):
     ) -> bool:
         """Whether it speaks of this fit, of the case or of its image by a relation."""
         ...
+
+
+def silent(fit: Fit, verdict: Verdict, claim: Claim) -> bool:
+    """Not right, with no word of warning: claimed to be fine, or made no claim at all."""
+    wrong = fit.status == "ok" and not (verdict.passes or verdict.neutral)
+    return wrong and claim in ("ok", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +121,7 @@ class Judgement:
     @property
     def silent(self) -> bool:
         """Not right, with no word of warning: claimed to be fine, or made no claim at all."""
-        wrong = self.fit.status == "ok" and not (self.verdict.passes or self.verdict.neutral)
-        return wrong and self.claim in ("ok", "none")
+        return silent(self.fit, self.verdict, self.claim)
 
     @property
     def failing(self) -> tuple[Comparison, ...]:

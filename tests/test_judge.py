@@ -284,6 +284,7 @@ class Known:
     engine: str
     verdicts: list[str]
     reason: str = "measured"
+    silent: bool | str = False
 
     def matches(self, engine: str, *_: object) -> bool:
         """Of its engine."""
@@ -294,11 +295,41 @@ def test_a_known_difference_is_strict(bench: Bench) -> None:
     """Expected while it is there; a failure that names it when it is gone."""
     fit = bench.fit("sleepstudy", "numpy")
     broken = MUTATIONS["scale sigma2"](fit)
-    known = [Known("numpy", ["WRONG_COMPUTATION"])]
+    known = [Known("numpy", ["WRONG_COMPUTATION"], silent=True)]
     assert bench.judge("sleepstudy", broken, known=known).expected
     gone = bench.judge("sleepstudy", fit, known=known)
     assert not gone.expected
     assert "known difference is gone" in gone.surprise
+
+
+def test_a_known_difference_says_whether_the_engine_warns(bench: Bench) -> None:
+    """An engine that stops warning of its wrong numbers, or begins to, would be no news."""
+    broken = MUTATIONS["scale sigma2"](bench.fit("sleepstudy", "numpy"))
+    warned = broken.having(messages=("it did not go well",))
+    refused = broken.having(status="refused", rows=(), reason="no")
+    both = ["WRONG_COMPUTATION", "REFUSED"]
+
+    def told(fit: Fit, silent: bool | str) -> str:
+        return bench.judge("sleepstudy", fit, known=[Known("numpy", both, silent=silent)]).surprise
+
+    assert [told(fit, True) == "" for fit in (broken, warned, refused)] == [True, False, True]
+    assert [told(fit, False) == "" for fit in (broken, warned, refused)] == [False, True, True]
+    assert [told(fit, "varies") for fit in (broken, warned, refused)] == ["", "", ""]
+    assert "set silent = true" in told(broken, False)
+    assert "set silent = false" in told(warned, True)
+
+
+@pytest.mark.parametrize(("message", "claim"), [
+    ("ConvergenceWarning: the gradient is not zero", "warned"),
+    ("FutureWarning: this argument goes", "ok"),
+    ("DeprecationWarning: np.product goes", "ok"),
+    ("UserWarning: interlace: scikit-sparse (CHOLMOD) is not installed. Slower without it.", "ok"),
+    ("UserWarning: the optimum is not installed in its basin", "warned"),
+])  # fmt: skip
+def test_what_is_said_of_the_software_is_no_warning(bench: Bench, message: str, claim: str) -> None:
+    """Advice on a package, given once a process, would pass for a warning of a wrong answer."""
+    fit = bench.fit("sleepstudy", "numpy").having(messages=(message,))
+    assert bench.judge("sleepstudy", fit).claim == claim
 
 
 @pytest.mark.parametrize(("status", "verdict", "expected"), [

@@ -251,7 +251,7 @@ def test_a_recorded_fit_is_no_conformance(case: Case) -> None:
 def test_known_differences_ask_the_recorded_versions(case: Case) -> None:
     """A difference of old versions would excuse newer ones that are recorded, or never be known."""
     keep(case, scale=2.0)
-    known = '\n[[known_difference]]\nengine = "lme4"\nverdicts = ["*"]\nreason = "so"\nversions = "{}"\n'
+    known = '\n[[known_difference]]\nengine = "lme4"\nverdicts = ["*"]\nsilent = true\nreason = "so"\nversions = "{}"\n'
     path = case.folder / "case.toml"
     text = path.read_text(encoding="utf-8")
     said = lmmbridge(case, "run", "--engines", ENGINES)
