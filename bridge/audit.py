@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from bridge.derivatives import Derivatives, triangles
 from bridge.engines.engine import Engine
 from bridge.fit import Fit, Row
 from bridge.model import Matrix, Model, Vector
-from bridge.reference import Optimum
+from bridge.reference import Optimum, Reference
 
 STATIONARY = 1e-5
 """Newton decrement (deviance) up to which joint-Hessian SEs are compared: where the gradient is not
@@ -323,6 +324,17 @@ def _blup_checks(criterion: Criterion, answer: Answer, point: Point) -> Iterator
             "sqrt(G+F)",
             moved * math.sqrt(model.total_weight / len(term.levels) / answer.sigma2),
         )
+
+
+@lru_cache(maxsize=8)
+def right_error(reference: Reference, convention: str) -> Vector:
+    """SE (p,) at the reference under a convention of `Engine.std_error`; NaN where it has none."""
+    criterion, best = reference.criterion, reference.best
+    if convention == "joint":
+        return joint_error(criterion, reference.point, best.sigma2)
+    if convention == "kenward-roger":
+        return KenwardRoger.of(criterion, best.psi, best.sigma2).std_error
+    return reference.std_error if convention == "phi" else np.full(criterion.structure.model.p, math.nan)
 
 
 def joint_error(criterion: Criterion, point: Point, sigma2: float) -> Vector:

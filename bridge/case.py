@@ -138,6 +138,11 @@ class Case:
         expected = self.spec.expect
         return expected.get(method, "ok") if isinstance(expected, dict) else expected
 
+    @property
+    def path(self) -> Path | None:
+        """Where the data are stored; None if they are drawn each time."""
+        return self.folder / self.spec.data.file if self.spec.data and self.spec.data.file else None
+
     def frame(self) -> pd.DataFrame:
         """The data, normalised, their rows and content hash verified.
 
@@ -150,8 +155,8 @@ class Case:
         """
         if self.spec.data is None:
             return self.drawn()
-        path, said = self.folder / self.spec.data.file, self.spec.data
-        frame = data.normalise(data.read(path), str(path))
+        path, said = self.path or self.folder / "case.toml", self.spec.data
+        frame = data.normalise(data.read(path), str(path)) if self.path else self.drawn()
         for what, found, stated in [
             ("rows", len(frame), said.rows),
             ("hash", data.content_hash(frame), said.hash),

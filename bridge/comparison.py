@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bridge.audit import Answer, Audit, resolution
+from bridge.audit import Answer, Audit, resolution, right_error
 from bridge.fit import Fit
-from bridge.model import Vector
+from bridge.model import Matrix, Vector
 from bridge.reference import Reference, distance
 
 Limit = Callable[[str], float]
 """Tolerance of a quantity."""
+LISTED = 1000
+"""Levels of a term whose BLUPs are listed: of more, those that are furthest off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Comparison:
     tolerance : float
         Largest difference allowed.
     lre : float
-        Correct digits, -log10 of the relative difference, in [0, 15]; NaN where it has no meaning.
+        Correct digits, -log10 of the relative difference, in [0, 15]; NaN where it has no meaning. Those
+        of ``SE`` are of the number printed, under the engine's own convention; its difference is of Phi.
     """
 
     quantity: str
@@ -64,21 +67,23 @@ def lre(estimate: float, truth: float, scale: float) -> float:
 
 
 def compared(
-    reference: Reference, answer: Answer, found: Audit, fit: Fit, off: float, limit: Limit
+    reference: Reference, answer: Answer, found: Audit, fit: Fit, convention: str, off: float, limit: Limit
 ) -> tuple[Comparison, ...]:
-    """The answer beside the reference, quantity by quantity; `off` is the gap."""
+    """The answer beside the reference by quantity; `off` is the gap, `convention` that of its SE."""
     best, slack = reference.best, 10 * (found.bound + reference.point.bound)
     rows = [_absolute("gap", "criterion", best.value + off, best.value, abs(off), limit("gap") + slack)]
     if math.isfinite(fit.loglik):
         most = limit("logLik") + 1e-13 * abs(reference.loglik)
         off_loglik = abs(fit.loglik - reference.loglik)
         rows.append(_absolute("logLik", "logLik", fit.loglik, reference.loglik, off_loglik, most))
-    return (*rows, *_fixed(reference, answer, found.std_error, limit), *_random(reference, answer, limit))
+    fixed = _fixed(reference, answer, found.std_error, convention, limit)
+    return (*rows, *fixed, *_random(reference, answer, limit))
 
 
-def joined(reference: Reference, answer: Answer, limit: Limit) -> tuple[Comparison, ...]:
+def joined(reference: Reference, answer: Answer, convention: str, limit: Limit) -> tuple[Comparison, ...]:
     """What numbers there are in an answer that cannot be audited, beside the reference's."""
-    rows = (*_fixed(reference, answer, answer.std_error, limit), *_random(reference, answer, limit))
+    fixed = _fixed(reference, answer, answer.std_error, convention, limit)
+    rows = (*fixed, *_random(reference, answer, limit))
     return tuple(row for row in rows if math.isfinite(row.estimate) or row.quantity == "G")
 
 
@@ -88,12 +93,17 @@ def _absolute(quantity: str, term: str, estimate: float, truth: float, off: floa
     )
 
 
-def _fixed(reference: Reference, answer: Answer, std_error: Vector, limit: Limit) -> Iterator[Comparison]:
+def _fixed(
+    reference: Reference, answer: Answer, std_error: Vector, convention: str, limit: Limit
+) -> Iterator[Comparison]:
     se, model = reference.std_error, reference.criterion.structure.model
+    own = right_error(reference, convention)
     most = limit("beta") + resolution(model, reference.beta) / se
     for j, name in enumerate(model.names):
         yield _scaled("beta", "", (), name, answer.beta[j], reference.beta[j], se[j], "SE", float(most[j]))
-        yield _scaled("SE", "", (), name, std_error[j], se[j], se[j], "relative", limit("SE"))
+        row = _scaled("SE", "", (), name, std_error[j], se[j], se[j], "relative", limit("SE"))
+        printed = lre(float(answer.std_error[j]), float(own[j]), 1.0)
+        yield replace(row, lre=printed if math.isfinite(own[j]) else math.nan)
     sigma = math.sqrt(answer.sigma2) if answer.sigma2 >= 0 else math.nan
     right = math.sqrt(reference.best.sigma2)
     yield _scaled("sigma", "Residual", (), "sigma", sigma, right, right, "relative", limit("sigma"))
@@ -117,10 +127,17 @@ def _random(reference: Reference, answer: Answer, limit: Limit) -> Iterator[Comp
                 yield _scaled(
                     "var", term.group, (), name, G[i, j], right[i, j], unit[i] * unit[j], "G+F", most
                 )
-        for i, level in enumerate(term.levels):
+        for i in _listed(answer.blups[t], reference.blups[t], unit):
             for j, name in enumerate(term.names):
-                b, b_right = answer.blups[t][i, j], reference.blups[t][i, j]
+                b, b_right, level = answer.blups[t][i, j], reference.blups[t][i, j], term.levels[i]
                 yield _scaled("BLUP", term.group, level, name, b, b_right, unit[j], "sqrt(G+F)", here)
+
+
+def _listed(blups: Matrix, right: Matrix, unit: Vector) -> list[int]:
+    """Levels to list, in order: all, or those furthest off (NaN before any number)."""
+    off = np.max(np.nan_to_num(np.abs(blups - right) / unit, nan=math.inf), axis=1)
+    furthest: list[int] = np.sort(np.argsort(-off, kind="stable")[:LISTED]).tolist()
+    return furthest
 
 
 def _scaled(

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 Label = tuple[Quantity, str | None, tuple[str, ...] | None, str]
 SAFETY = 10.0
 """The spread of two float64 descents is multiplied by this to estimate the error."""
+MODES = 2000
+"""Random effects up to which a certificate holds each; more follow from its covariances, in float64."""
+
+
+def modes(model: Model) -> bool:
+    """Whether a certificate of the model holds its random effects."""
+    return sum(len(term.levels) * len(term.names) for term in model.random) <= MODES
 
 
 def labels(model: Model) -> Iterator[Label]:
@@ -38,7 +45,7 @@ def labels(model: Model) -> Iterator[Label]:
             yield ("theta", term.group, None, a if a == b else f"{b}.{a}")
     yield ("ran_pars", "Residual", None, "var__Observation")
     yield ("loglik", None, None, "loglik")
-    for term in model.random:
+    for term in model.random if modes(model) else ():
         for level in term.levels:
             for name in term.names:
                 yield ("ran_vals", term.group, level, name)
@@ -71,9 +78,11 @@ def _balls(found: Stationary) -> Iterator[arb]:
         yield from triangle(theta(G, rank))
     yield sigma2
     yield -found.value / 2
-    for coordinates, modes in zip(structure.terms, point.blups(), strict=True):
+    if not modes(model):
+        return
+    for coordinates, blups in zip(structure.terms, point.blups(), strict=True):
         back = exact(coordinates.T) * (1 / unit)
-        for b in modes:
+        for b in blups:
             yield from (back * b).entries()
 
 
@@ -151,6 +160,6 @@ def _floats(criterion: Criterion, point: Point) -> Vector:
         upper = np.triu_indices(len(G))
         out += [G[upper], _factor(G / sigma2).T[upper]]
     out.append(np.array([sigma2, -point.value / 2]))
-    out += [b.ravel() for b in criterion.blups(point)]
+    out += [b.ravel() for b in criterion.blups(point)] if modes(model) else []
     assert sum(map(len, out)) == sum(1 for _ in labels(model))
     return np.concatenate(out)

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,7 +44,7 @@ class Clusters(_Part):
     name : str
         Column of labels ``c01``, ``c02``, ... (first letter of `name`, number padded with zeros).
     sizes : tuple of int
-        Rows of each cluster; or `number` clusters of `size` rows each.
+        Rows of each cluster; or `number` clusters of `size` rows each, or of these sizes in turn.
     sd : float, optional
         Standard deviation of the random intercept, when it is the only random effect here.
     slopes : tuple of str
@@ -62,9 +63,10 @@ class Clusters(_Part):
 
     @model_validator(mode="after")
     def _check(self) -> Clusters:
-        if bool(self.sizes) == (self.number is not None) or (self.number is None) != (self.size is None):
-            raise ValueError("give either sizes, or number and size")
-        rows = sum(self.sizes) or (self.size or 0) * (self.number or 0)
+        if bool(self.sizes) == (self.size is not None) or (self.size is not None and self.number is None):
+            raise ValueError("give either sizes, or number and size, or number and sizes in turn")
+        turns, rest = divmod(self._number, len(self._turn))
+        rows = turns * sum(self._turn) + sum(self._turn[:rest])
         if rows > MOST_ROWS:
             raise ValueError(f"{rows} rows are more than the {MOST_ROWS} that can be drawn; take fewer")
         if self.slopes and self.covariance is None:
@@ -78,7 +80,15 @@ class Clusters(_Part):
     @property
     def counts(self) -> tuple[int, ...]:
         """Rows of each cluster."""
-        return self.sizes or (self.size or 0,) * (self.number or 0)
+        return tuple(islice(cycle(self._turn), self._number))
+
+    @property
+    def _turn(self) -> tuple[int, ...]:
+        return self.sizes or (self.size or 0,)
+
+    @property
+    def _number(self) -> int:
+        return self.number or len(self.sizes)
 
 
 class Predictor(_Part):
@@ -188,7 +198,7 @@ class Design(_Part):
         for slope in self.clusters.slopes:
             if slope not in [p.name for p in self.predictors]:
                 raise ValueError(f"clusters.slopes: {slope!r} is not a predictor; add it to predictors")
-        number = len(self.clusters.sizes) or self.clusters.number or 0
+        number = self.clusters.number or len(self.clusters.sizes)
         for f in self.factors:
             if _groups(f, number) > MOST_ROWS:
                 raise ValueError(f"factors: {f.name} has more than {MOST_ROWS} levels; take fewer")

@@ -131,7 +131,7 @@ class Reference:
     @cached_property
     def blups(self) -> tuple[Matrix, ...]:
         """Per term, (levels, k)."""
-        if self.certificate is None:
+        if self.certificate is None or not any(r.effect == "ran_vals" for r in self.certificate.rows):
             return self.criterion.blups(self.point)
         return tuple(
             np.array([[self._doubles["ran_vals", t.group, level, n] for n in t.names] for level in t.levels])
