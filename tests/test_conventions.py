@@ -7,10 +7,17 @@ import math
 import numpy as np
 import pytest
 
+from bridge import data
 from bridge.agreement import Agreement
 from bridge.comparison import Comparison
+from bridge.engines.numpy import Numpy
+from bridge.engines.statsmodels import Statsmodels
 from bridge.fit import Fit, Row
-from bridge.report import conventions, document, markdown, tables
+from bridge.judge import judge
+from bridge.model import build
+from bridge.reference import Reference
+from bridge.report import conventions, digits, document, markdown, tables
+from bridge.resources import find
 from bridge.verdict import Judgement, Verdict
 
 
@@ -74,3 +81,37 @@ def test_the_report_has_each_engines_convention() -> None:
 def test_an_engine_that_is_gone_has_no_convention(name: str) -> None:
     """A stored fit of an engine that is not installed any more would break the report."""
     assert conventions.of(name) == ("none", "none")
+
+
+class Joint(Numpy):
+    """Prints sqrt diag Phi and calls it the joint Hessian's."""
+
+    std_error = "joint"
+
+
+class Adjusted(Numpy):
+    """Prints sqrt diag Phi and calls it Kenward and Roger's."""
+
+    std_error = "kenward-roger"
+
+
+@pytest.mark.parametrize(
+    ("engine", "least", "most"),
+    [(Numpy(), 10, 15), (Statsmodels(), 6, 15), (Joint(), 2, 3), (Adjusted(), 2, 3)],
+    ids=["Phi", "joint", "Phi for joint", "Phi for Kenward-Roger"],
+)
+def test_digits_of_an_se_are_of_the_one_printed_under_its_own_convention(engine, least, most) -> None:
+    """Digits would be of Phi at the engine's variances, a number that it never showed to anybody."""
+    frame = data.normalise(data.read(find("cases") / "two-clusters" / "data.parquet"))
+    model = build("y ~ x + (1 | g)", frame)
+    judged = judge("", model, Reference.polished(model, "REML"), engine.fit(model, "REML", "tight"), engine)
+    assert least <= min(digits.correct(judged, "SE")) <= most
+
+
+def test_where_a_convention_has_no_definition_an_se_has_no_digits() -> None:
+    """At a variance of zero an engine would be given, or refused, digits of nothing."""
+    frame = data.normalise(data.read(find("cases") / "dyestuff2" / "data.parquet"))
+    model = build("Yield ~ 1 + (1 | Batch)", frame)
+    fit, reference = Numpy().fit(model, "REML", "default"), Reference.polished(model, "REML")
+    assert digits.correct(judge("", model, reference, fit, Joint()), "SE") == []
+    assert min(digits.correct(judge("", model, reference, fit, Numpy()), "SE")) > 10

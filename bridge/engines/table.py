@@ -8,7 +8,7 @@ factor. What comes back is joined by name and label: what is missing stays missi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,30 +104,32 @@ class Table:
         ]
         pairs = dict(self._pairs())
         for (group, a, b), value in covariances.items():
-            blank = pairs.get((group, a, b), Row("ran_pars", f"cov__{a}.{b}", value, group))
-            found.append(replace(blank, estimate=value))
+            term, name = pairs.get((group, a, b), (f"cov__{a}.{b}", group))
+            found.append(Row("ran_pars", term, value, name))
         found.append(rows.residual(sigma2))
         modes = dict(self._modes())
-        for (group, label, term), value in blups.items():
-            blank = modes.get((group, label, term), Row("ran_vals", term, value, group, (label,)))
-            found.append(replace(blank, estimate=value))
+        for (group, label, alias), value in blups.items():
+            term, name, level = modes.get((group, label, alias), (alias, group, (label,)))
+            found.append(Row("ran_vals", term, value, name, level))
         return tuple(found)
 
-    def _pairs(self) -> Iterator[tuple[Key, Row]]:
+    def _pairs(self) -> Iterator[tuple[Key, tuple[str, str]]]:
+        """Term and group of a row, by an engine's key of it."""
         for term, (_, group), names in zip(self.model.random, self.random, self.random_names, strict=True):
             aliases = list(names)
             for i, a in enumerate(aliases):
-                yield (group, a, a), Row("ran_pars", f"var__{names[a]}", np.nan, term.group)
+                yield (group, a, a), (f"var__{names[a]}", term.group)
                 for b in aliases[i + 1 :]:
-                    row = Row("ran_pars", f"cov__{names[a]}.{names[b]}", np.nan, term.group)
-                    yield (group, a, b), row
-                    yield (group, b, a), row
+                    labels = f"cov__{names[a]}.{names[b]}", term.group
+                    yield (group, a, b), labels
+                    yield (group, b, a), labels
 
-    def _modes(self) -> Iterator[tuple[Key, Row]]:
+    def _modes(self) -> Iterator[tuple[Key, tuple[str, str, tuple[str, ...]]]]:
+        """Term, group and level of a row, by an engine's key of it."""
         for term, (_, group), names in zip(self.model.random, self.random, self.random_names, strict=True):
             for level in term.levels:
                 for alias, name in names.items():
-                    yield (group, ":".join(level), alias), Row("ran_vals", name, np.nan, term.group, level)
+                    yield (group, ":".join(level), alias), (name, term.group, level)
 
 
 def _right(names: Mapping[str, str]) -> str:

@@ -28,8 +28,9 @@ KINDS = {
 SHOWN = ("G", "sigma", "beta", "SE", "BLUP")
 NOTE = (
     "LRE = -log10 of the relative error against the reference (McCullough 1998), from 0 to 15; the error of "
-    "a BLUP is relative to sqrt(G + F), since one next to zero has no relative error. Infinite or missing "
-    "numbers count 0."
+    "a BLUP is relative to sqrt(G + F), since one next to zero has no relative error. An SE is the one that "
+    "the engine prints, held to the reference's under the engine's own convention; where that has no "
+    "definition (the joint Hessian at the boundary) it has no digits. Infinite or missing numbers count 0."
 )
 
 

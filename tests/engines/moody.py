@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from bridge.engines.numpy import Numpy
-from bridge.fit import Fit, Method, Profile
+from bridge.fit import Fit, Method, Profile, Row
 from bridge.model import Model
+
+
+def moved(fit: Fit, by: float) -> Fit:
+    """The fit with every fixed effect larger."""
+    rows = (
+        Row("fixed", r.term, r.estimate + by, std_error=r.std_error) if r.effect == "fixed" else r
+        for r in fit.rows
+    )
+    return fit.having(rows=tuple(rows))
 
 
 class FirstRow(Numpy):
@@ -35,7 +42,10 @@ class ByPosition(Numpy):
         (term,) = model.random
         seen = list(dict.fromkeys(term.levels[i] for i in term.index))
         new = dict(zip(term.levels, seen, strict=True))
-        rows = (replace(r, level=new[r.level]) if r.effect == "ran_vals" else r for r in found.rows)
+        rows = (
+            Row("ran_vals", r.term, r.estimate, r.group, new[r.level]) if r.effect == "ran_vals" else r
+            for r in found.rows
+        )
         return found.having(rows=tuple(rows))
 
 
@@ -48,5 +58,4 @@ class Additive(Numpy):
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
         """Off by .1."""
         found = super().fit(model, method, profile)
-        rows = (replace(r, estimate=r.estimate + 0.1) if r.effect == "fixed" else r for r in found.rows)
-        return found.having(rows=tuple(rows))
+        return moved(found, 0.1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bridge.engines.numpy import Numpy
-from bridge.fit import Fit, Method, Profile
+from bridge.fit import Fit, Method, Profile, Row
 from bridge.model import Model
 
 
@@ -17,5 +15,8 @@ class Shifted(Numpy):
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
         """See the class."""
         found = super().fit(model, method, profile)
-        moved = (replace(r, estimate=r.estimate + 1) if r.effect == "fixed" else r for r in found.rows)
-        return found.having(rows=tuple(moved))
+        rows = (
+            Row("fixed", r.term, r.estimate + 1, std_error=r.std_error) if r.effect == "fixed" else r
+            for r in found.rows
+        )
+        return found.having(rows=tuple(rows))
