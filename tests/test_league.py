@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
 
-from bridge import footprint
+from bridge import engines, footprint
 from bridge.agreement import Agreement
+from bridge.cli import app
 from bridge.conformance import Score
 from bridge.report import badge, league, markdown
 from bridge.verdict import Judgement, Verdict
@@ -17,10 +20,10 @@ from tests.test_conformance import judged
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def run(**engines: list[Verdict]) -> Agreement:
+def run(**verdicts_of: list[Verdict]) -> Agreement:
     """An agreement in which each engine got these verdicts on cases 0, 1, 2 ..."""
     found: list[Judgement] = []
-    for engine, verdicts in engines.items():
+    for engine, verdicts in verdicts_of.items():
         found += [judged(v, engine=engine, case=str(i)) for i, v in enumerate(verdicts)]
     return Agreement(tuple(found))
 
@@ -141,3 +144,29 @@ def test_install_size_of_an_r_package() -> None:
     files = [path for line in said.split() for path in Path(line).rglob("*") if path.is_file()]
     assert footprint.size(["nlme", "R", "BLAS"], "R") == sum(path.stat().st_size for path in files)
     assert footprint.size(["R", "BLAS"], "R") is None
+
+
+def test_sizes_are_the_same_in_both_pages() -> None:
+    """Two pages would state two sizes of one engine, and a reader could believe neither."""
+
+    def sizes(page: str) -> dict[str, str]:
+        lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+        at = {line[0]: line[-1].rstrip(" |") for line in lines}
+        return {name: at[name] for name in engines.BUILT_IN if re.fullmatch(r"[\d.]+", at.get(name, ""))}
+
+    docs = Path(__file__).parents[1] / "docs"
+    table, _, _ = (docs / "league.md").read_text(encoding="utf-8").partition("## Versions")
+    overview, _, _ = (docs / "engines.md").read_text(encoding="utf-8").partition("\n## ")
+    found = sizes(overview)
+    assert len(found) >= 14
+    assert found == sizes(table)
+
+
+def test_engines_with_sizes() -> None:
+    """The command that the pages name would not give their figures."""
+    done = CliRunner().invoke(app, ["engines", "--sizes"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    (line,) = [line for line in done.stdout.splitlines() if line.split()[1:2] == ["statsmodels"]]
+    versions = engines.versions("statsmodels")
+    assert footprint.megabytes(footprint.size(versions)) in line.split()
+    assert "beyond numpy, scipy, pandas" in done.stdout
