@@ -111,7 +111,8 @@ def read(path: Path) -> list[Recording]:
 def write(path: Path, made: Sequence[Recording]) -> bool:
     """Put recordings in a file, each in place of the older one of its environment; False if all are there.
 
-    What was recorded of other data or another model is dropped. `made` are of one case.
+    What was recorded of other data or another model is dropped. `made` are of one case. A fit that ran
+    out of time is not among them: that says how busy the machine was.
 
     Raises
     ------

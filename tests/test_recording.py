@@ -251,7 +251,8 @@ def test_a_recorded_fit_is_no_conformance(case: Case) -> None:
 def test_known_differences_ask_the_recorded_versions(case: Case) -> None:
     """A difference of old versions would excuse newer ones that are recorded, or never be known."""
     keep(case, scale=2.0)
-    known = '\n[[known_difference]]\nengine = "lme4"\nverdicts = ["*"]\nsilent = true\nreason = "so"\nversions = "{}"\n'
+    known = '\n[[known_difference]]\nengine = "lme4"\nverdicts = ["*"]\nsilent = true\nreason = "so"\n'
+    known += 'versions = "{}"\n'
     path = case.folder / "case.toml"
     text = path.read_text(encoding="utf-8")
     said = lmmbridge(case, "run", "--engines", ENGINES)
@@ -298,6 +299,15 @@ def test_record_keeps_what_r_gives_beside_other_environments(case: Case, tmp_pat
     assert "recorded" not in said
     told = pytest_in(tmp_path, "--lmm-engines", ENGINES, "--lmm-require", "lme4,lm")
     assert told.returncode == 0, told.stdout
+
+
+@pytest.mark.needs_r
+def test_a_fit_that_ran_out_of_time_is_not_recorded(case: Case, tmp_path: Path) -> None:
+    """A busy machine would be shown everywhere as an engine that hangs."""
+    before = (case.folder / FILE).read_bytes()
+    done = program("-m", "bridge.cli", "record", "mine", "--engines", "lme4", "--limit", "1e-6", cwd=tmp_path)
+    assert "mine: nothing recorded: no answer within 1e-06 s" in done.stdout, done
+    assert (case.folder / FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize("found", [c for c in discover(find("cases")) if (c.folder / FILE).is_file()],

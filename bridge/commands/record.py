@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bridge.entry import Entry
     from bridge.fit import Fit
 
+PATIENCE = 600.0
+"""Seconds a fit may take if nothing else is said: what is recorded once is shown many times."""
+
 
 @common.ending
 def record(
@@ -56,7 +59,8 @@ def record(
     out = console()
     with session(Store(store), jobs, fresh) as referee, watching(console(stderr=True)) as watch:
         for case in found:
-            said = keep(Entry.of_case(case, limit), chosen, referee, watch)
+            patience = limit if limit is not None else max(PATIENCE, case.spec.time_limit or 0.0)
+            said = keep(Entry.of_case(case, patience), chosen, referee, watch)
             out.print(f"{case.id}: {said}", markup=False, soft_wrap=True)
     return 0
 
@@ -108,11 +112,13 @@ def keep(entry: Entry, engines: list[str], referee: Referee, watch: Watch | None
     new = [
         recording.Recording(fit, about, platform.platform(), date)
         for fit in made
-        if fit.status != "unavailable"
+        if fit.status not in ("unavailable", "timed_out")
     ]
     if not new:
         return f"nothing recorded: {made[0].reason}"
     counts = ", ".join(f"{n} {status}" for status, n in sorted(Counter(r.fit.status for r in new).items()))
+    if late := sum(fit.status == "timed_out" for fit in made):
+        counts += f"; {late} timed out and not recorded: a longer --limit gets them"
     written = recording.write(Path(entry.recorded), new)
     size = entry.recorded.stat().st_size / 1e3
     return f"{counts}; {'written' if written else 'as it was'}, {size:.0f} kB"
