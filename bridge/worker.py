@@ -188,18 +188,23 @@ def garbage(fit: object) -> str | None:
     """Why what an engine returned is not a Fit, None if it is one. NaN and Inf are the audit's."""
     if not isinstance(fit, Fit):
         return f"a {type(fit).__name__}"
+    for name in ("rows", "messages"):
+        if not isinstance(getattr(fit, name), tuple | list):
+            return f"{name} is {getattr(fit, name)!r:.80}; make it a tuple"
     for name, kind in (("loglik", Real), ("sigma", Real), ("seconds", Real), ("n", Integral)):
         if not isinstance(getattr(fit, name), kind):
             return f"{name} is {getattr(fit, name)!r:.80}"
     if fit.status not in get_args(Status):
-        return f"status is {fit.status!r:.80}"
+        return f"status is {fit.status!r:.80}; make it one of {', '.join(get_args(Status))}"
     for row in fit.rows:
         if not isinstance(row, Row):
             return f"a row is {row!r:.80}"
         if not isinstance(row.estimate, Real) or not isinstance(row.std_error, Real | None):
             return f"{row.term}: estimate {row.estimate!r:.80}, std_error {row.std_error!r:.80}"
-        if row.effect not in get_args(Effect) or not isinstance(row.level, tuple | None):
-            return f"{row.term}: effect {row.effect!r:.80}, level {row.level!r:.80}"
+        if row.effect not in get_args(Effect):
+            return f"{row.term}: effect is {row.effect!r:.80}; make it one of {', '.join(get_args(Effect))}"
+        if not isinstance(row.level, tuple | None):
+            return f"{row.term}: level is {row.level!r:.80}; make it a tuple of labels, as Model has it"
     return None
 
 

@@ -123,7 +123,8 @@ def test_nan_and_inf_are_carried_to_the_audit(fit):
     assert answer.loglik == math.inf
 
 
-KINDS = ["none", "text", "estimate", "hole", "effect", "rows", "loglik", "status", "n", "versions", "level"]
+KINDS = ["none", "text", "estimate", "hole", "effect", "rows", "no rows", "messages", "label"]
+KINDS += ["loglik", "status", "n", "versions", "level"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
