@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -278,11 +279,19 @@ def test_a_silent_failure_is_counted_and_kept_whole(tmp_path: Path, monkeypatch:
     assert len(found) == 5
     cell, (_, place, replicate) = list(asked.cells())[1], found[-1].stem.rsplit("-", 2)
     assert place == "1"
-    made = program("-m", "bridge.cli", "generate", "--name", "bad", "--from", str(found[-1]), cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
     (seed,) = cell.seeds(int(replicate), int(replicate) + 1)
-    drawn = pq.read_table(tmp_path / "cases" / "bad" / "data.parquet")["y"].to_numpy()
-    assert np.array_equal(drawn, cell.again(seed).draw().frame.y.to_numpy())
+    right = cell.again(seed).draw().frame.y.to_numpy()
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    (line,) = [line for line in lines if f"worst/{found[-1].stem}.parquet" in line]
+    assert "wrong:Shifted WRONG_COMPUTATION, silent" in line
+    told, *words = shlex.split(line.split("`")[-2])
+    assert told == "lmmbridge"
+    drawn = "generate", "--name", "bad", "--from", str(found[-1])
+    for command, name in ((words, found[-1].stem), (drawn, "bad")):
+        made = program("-m", "bridge.cli", *command, cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        kept = pq.read_table(tmp_path / "cases" / name / "data.parquet")["y"].to_numpy()
+        assert np.array_equal(kept, right)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +305,14 @@ def test_a_silent_failure_is_counted_and_kept_whole(tmp_path: Path, monkeypatch:
         ("icc = [0.1, 0.5]", "informative = [0.1]", "needs leaning"),
         ("seed = 7", "seed = 7\nestimands = ['q']", "'q' is no predictor"),
         ("seed = 7", "seed = 7\nformula = 'y ~ 1 + (1 | cluster)'", "has no x"),
-        ("seed = 7", "seed = 7\nengines = ['lme5']", "lme5"),
+        ("seed = 7", "seed = 7\nengines = ['lme5']", 'engines: engine "lme5": there is none'),
+        ("seed = 7", "seed = 7\nengines = ['batch', 'batch']", "engines: 'batch' is named twice"),
+        ('"no pooling"]', '"lm"]', "baselines: 'lm' is named twice"),
+        ("icc = [0.1, 0.5]", "informative = ['much']", "'much' is no number"),
+        ("icc = [0.1, 0.5]", "informative = [[1, 2]]", "[1, 2] is no number"),
+        ("seed = 7", "seed = 7\naudited = 100000", "audited: 100000: must be at most 1000"),
+        ("sizes = [3, 4, 5, 6, 8, 9]", "sizes = [30]", "has one level"),
+        ("sizes = [3, 4, 5, 6, 8, 9]", "sizes = [1, 2]", "not identified"),
         ("[3, 4, 5, 6, 8, 9]", "[1, 1, 1, 1, 1, 1]", "not identified"),
         ('kind = "binary"', 'kind = "normal"', "that are not drawn"),
     ],
@@ -310,13 +326,24 @@ def test_bad_input_is_one_line_before_work_starts(tmp_path: Path, old: str, new:
     assert "\n" not in str(caught.value)
 
 
-def test_a_grid_that_explodes_asks_first(tmp_path: Path) -> None:
-    """Millions of fits would begin by a slip of the pen."""
-    asked = study(
-        tmp_path, grid={"icc": [i / 1e4 for i in range(1, 3000)], "intercept": [float(i) for i in range(900)]}
-    )
-    with pytest.raises(CaseError, match=r"2699100 designs and \d+ fits; say --yes"):
-        check(asked)
+def test_one_cluster_has_no_arm_to_lean(tmp_path: Path) -> None:
+    """The average over no treated cluster would be a traceback."""
+    text = TEXT.replace("seed = 7", "seed = 7\nleaning = 'x'").replace("[3, 4, 5, 6, 8, 9]", "[30]")
+    with pytest.raises(CaseError, match="leaning: x is 0 in the one cluster that there is"):
+        check(study(tmp_path, text))
+
+
+def test_designs_are_not_all_in_memory(tmp_path: Path) -> None:
+    """The data of every design on the grid would be kept while they are checked."""
+    import gc
+
+    from bridge.model import Model
+
+    asked = study(tmp_path, grid={"intercept": [float(i) for i in range(30)]})
+    ready = check(asked)
+    gc.collect()
+    kept = [x for x in gc.get_objects() if isinstance(x, Model) and x.formula == ready.cells[0].formula]
+    assert len(kept) < 15
 
 
 def test_an_engine_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,55 @@ def test_a_killed_client_goes_on_under_a_new_scheduler(tmp_path: Path, grid: Gri
     assert all((tmp_path / "out" / "chunks" / name).stat().st_mtime_ns == at for name, at in kept.items())
 
 
+def test_a_scheduler_that_comes_back_gets_what_it_lost(tmp_path: Path, grid: Grid) -> None:
+    """A study of days would end with the scheduler, though its client lives."""
+    from bridge.study.cluster import Cluster
+
+    asked = study(tmp_path, TEXT.replace("chunk = 20", "chunk = 5"), replicates=60)
+    ready, folder = check(asked), Folder.of(tmp_path / "out", asked)
+    cluster, killed = Cluster(grid.address, patience=60), list[int]()
+
+    def progress(done: int, total: int) -> None:
+        if done >= 10 and not killed:
+            for child in list(grid.children):
+                grid.kill(child)
+            grid.scheduler()
+            grid.worker()
+            killed.append(done)
+
+    try:
+        run(ready, folder, cluster, progress)
+    finally:
+        cluster.close()
+    assert killed
+    assert folder.digest(ready.cells, list(chunks(asked, 2))) == digest(asked, tmp_path / "alone", Here())
+
+
+def test_a_worker_with_other_software_is_refused(
+    tmp_path: Path, grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of two versions of an engine would be summed as if they were of one."""
+    from bridge.study import cluster
+    from bridge.study.folder import ingredients
+
+    asked = study(tmp_path, engines=("numpy",), replicates=4, chunk=2, baselines=())
+    real = ingredients(asked)
+    monkeypatch.setattr(cluster, "ingredients", lambda study: real | {"numpy": [{"numpy": "0.1"}, "f" * 64]})
+    made = cluster.Cluster(grid.address, patience=60)
+    folder = Folder.of(tmp_path / "out", asked)
+    try:
+        with pytest.raises(
+            BridgeError, match=r"other software than this machine, numpy: numpy [\d.]+, adapter"
+        ) as e:
+            run(check(asked), folder, made)
+    finally:
+        made.close()
+    assert "for numpy 0.1, adapter ffffffff; install the same on both; finished chunks are kept" in str(
+        e.value
+    )
+    assert finished(tmp_path / "out") == 0
+
+
 def test_workers_started_here(tmp_path: Path) -> None:
     """``--dask local:2`` would need a scheduler of the user's own."""
     from bridge.study.cluster import Cluster

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.commands import common
+from bridge.errors import BridgeError
 
 if TYPE_CHECKING:
-    from bridge.study.run import Progress
+    from bridge.study.run import Progress, Ready
+    from bridge.study.spec import Study
 
 
 @common.ending
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="study.toml, or a bundled one: founding-question, ...")
+        str,
+        typer.Argument(
+            metavar="STUDY", help="study.toml, or a bundled one: founding-question, unbalanced-clusters."
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="By default study-NAME.")
@@ -30,16 +35,29 @@ def study(
     replicates: Annotated[
         int | None, typer.Option("--replicates", min=1, help="Instead of the study's number.")
     ] = None,
+    engines: Annotated[
+        str | None,
+        typer.Option("--engines", metavar="A,B", help="Instead of the study's, such as batch,lme4."),
+    ] = None,
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and say how much work it is.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything; say how much work, time, disk and memory. Writes nothing."
+        ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Millions of fits are meant.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Thousands of designs or millions of fits are meant.")
+    ] = False,
 ) -> int:
     """Bias, precision, coverage and agreement of engines over thousands of replicates of a design.
 
-    Finished chunks are files: a study that is stopped goes on from there. docs/studies.md has the rest.
+    A study.toml names designs on a grid, replicates, engines and baselines; docs/studies.md has its
+    fields. The folder of -o holds finished chunks, which are files: stopped by whatever, the same
+    command goes on from there. Then report.md, summary.parquet, figures, and the worst replicates.
 
     - `lmmbridge study founding-question --jobs 2`
+
+    - `lmmbridge study study.toml --dry-run`, then `lmmbridge study study.toml -o results`
 
     - `lmmbridge study study.toml -o results --dask tcp://scheduler:8786`
     """
@@ -47,33 +65,86 @@ def study(
     from bridge.study.audit import audit
     from bridge.study.folder import Folder, chunks
     from bridge.study.report import write
-    from bridge.study.run import check, find, run
+    from bridge.study.run import check, find, run, unfinished
     from bridge.study.spec import Study
     from bridge.study.summary import Summary
 
     path = find(name)
-    asked = Study.load(path)
-    if replicates is not None:
-        asked = asked.model_copy(update={"replicates": replicates})
-    ready = check(asked, yes or dry)
-    out = console()
-    tasks = len(ready.cells) * -(-asked.replicates // asked.chunk)
-    out.print(
-        f"{path.stem}: {len(ready.cells)} designs x {asked.replicates} replicates, {asked.fits} fits "
-        f"in {tasks} chunks",
-        markup=False,
-        soft_wrap=True,
+    place = output or Path(f"study-{path.stem}")
+    asked = _changed(Study.load(path), replicates, engines)
+    out, err = console(), console(stderr=True)
+
+    def tell(line: str) -> None:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    tell(
+        f"{path.stem}: {asked.number:,} designs x {asked.replicates:,} replicates, {asked.fits:,} fits in "
+        f"{asked.chunks:,} chunks"
     )
+    with err.status("Checking designs and engines"), _naming(name):
+        ready = check(asked, yes)
     if dry:
+        with err.status("Measuring a few replicates"):
+            for line in _estimate(ready, Folder.at(place, asked), jobs):
+                tell(line)
         return 0
-    folder = Folder.of(output or Path(f"study-{path.stem}"), asked)
+    folder = Folder.of(place, asked)
+    if done := asked.chunks - len(unfinished(ready, folder)):
+        tell(f"{done:,} of {asked.chunks:,} chunks are finished already in {place}")
     with _maker(jobs, dask) as maker, _watching() as progress:
         run(ready, folder, maker, progress)
-    said = list(audit(asked, ready.cells))
-    summary = Summary.of(folder, ready.cells, chunks(asked, len(ready.cells)))
-    written = write(asked, summary, folder.path, said)
-    out.print(f"Written: {written}", markup=False, soft_wrap=True)
+    with err.status("Certifying a sample"):
+        said = list(audit(asked, ready.cells))
+    with err.status("Summing up"):
+        summary = Summary.of(folder, ready.cells, chunks(asked, len(ready.cells)))
+        written = write(asked, summary, folder.path, said)
+    tell(f"Written: {written}")
     return int(any(line.startswith("FAILED") for line in said))
+
+
+def _changed(asked: Study, replicates: int | None, engines: str | None) -> Study:
+    changes: dict[str, Any] = {}
+    if replicates is not None:
+        changes["replicates"] = replicates
+    if engines is not None:
+        changes["engines"] = common.split(engines)
+    return asked.but(**changes) if changes else asked
+
+
+def _estimate(ready: Ready, folder: Any, jobs: int) -> Iterator[str]:
+    """What --dry-run says beside the numbers."""
+    from bridge.study.cost import free, lasting, measured, room, spelt
+    from bridge.study.run import unfinished
+
+    asked = ready.study
+    left = unfinished(ready, folder)
+    room(asked, ready.cells, left, folder.path)
+    for name, values in [
+        ("engines", asked.engines),
+        ("methods", asked.methods),
+        ("profiles", asked.profiles),
+        ("baselines", asked.baselines),
+    ]:
+        yield f"  {name:<10} {len(values)}: {', '.join(values) or '-'}"
+    yield f"  {'fits':<10} {asked.each} of each replicate (batch has one profile)"
+    done = asked.chunks - len(left)
+    yield f"  {'chunks':<10} of {asked.chunk:,} replicates; {done:,} finished in {folder.path}"
+    if not left:
+        return
+    cost = measured(asked, ready.cells, left)
+    yield f"  {'speed':<10} {cost.speed:,.3g} replicates a second in one process, measured here and now"
+    yield f"  {'time':<10} about {lasting(cost.seconds / jobs)} in {jobs} process{'es' * (jobs > 1)}"
+    yield f"  {'disk':<10} about {spelt(cost.size)}; {spelt(free(folder.path))} are free"
+    yield f"  {'memory':<10} up to {spelt(cost.memory)} a process, and what engines take in theirs"
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """Faults of a study's content with the name of its file."""
+    try:
+        yield
+    except BridgeError as error:
+        raise type(error)(f"{file}: {error}") from None
 
 
 @contextmanager
@@ -94,18 +165,25 @@ def _maker(jobs: int, dask: str | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _watching() -> Iterator[Progress | None]:
-    """A progress bar on a terminal, nothing elsewhere."""
+def _watching() -> Iterator[Progress]:
+    """A progress bar on a terminal, elsewhere a line for every tenth."""
     from bridge.report.terminal import console
 
     err = console(stderr=True)
     if not err.is_terminal:
-        yield None
+        told = [-1]
+
+        def tenths(done: int, total: int) -> None:
+            if (tenth := 10 * done // total) > told[0]:
+                told[0] = tenth
+                common.say(f"{done:,} of {total:,} replicates")
+
+        yield tenths
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = BarColumn(30), MofNCompleteColumn(), "replicates", TimeElapsedColumn(), TimeRemainingColumn()
     with Bar(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,28 +69,12 @@ class Cell:
         truths = {name: (name, value) for name, value in effects.items()}
         design = plain
         if leaning:
-            arm = next((p for p in plain.predictors if p.name == leaning), None)
-            if arm is None or arm.level != "cluster" or arm.kind != "binary":
-                raise CaseError(f"leaning: {leaning!r} is no binary predictor of the clusters; name one")
-            counts = np.array(plain.clusters.counts, float)
-            logs = np.log(counts) - np.log(counts).mean()
-            z = logs / logs.std() if logs.std() > 0 else logs
-            treated = np.arange(len(counts)) % 2 == 1
-            lean = {
-                "name": LEAN,
-                "level": "cluster",
-                "kind": "cycle",
-                "values": [float(v) for v in np.where(treated, z, 0.0)],
-                "effect": informative,
-            }
-            both = {"cluster": treated, "participant": counts * treated}
+            lean, averages = _lean(plain, leaning, informative)
             if informative:
                 predictors = [*table.get("predictors", []), lean]
                 design = Design.from_table({**table, "predictors": predictors, "seed": 0}, where)
                 del truths[leaning]
-                for who, w in both.items():
-                    effect = arm.effect + informative * float(np.average(z, weights=w))
-                    truths[f"{leaning}, {who} average"] = (leaning, effect)
+                truths |= averages
         names = list(estimands) or list(effects)
         kept = {name: truth for name, truth in truths.items() if truth[0] in names}
         if absent := [name for name in names if name not in [term for term, _ in kept.values()]]:
@@ -100,18 +84,21 @@ class Cell:
         return cls(at, design, text, kept, hashlib.sha256(key.encode()).hexdigest(), seed)
 
     @property
+    def rows(self) -> int:
+        """Rows of a data set."""
+        return sum(self.design.clusters.counts)
+
+    @property
     def shared(self) -> bool:
         """Whether all replicates have the same X and Z."""
         return not self.design.factors and all(
             p.kind in SHARED and p.role == "fixed" for p in self.design.predictors
         )
 
-    @cached_property
+    @property
     def model(self) -> Model:
-        """The formula met with data of this design."""
-        from bridge.model import build
-
-        return build(self.formula, self.design.draw().frame, name=f"design at {spell(self.at)}")
+        """The formula met with data of this design; those of a few designs are kept."""
+        return _model(self)
 
     def seeds(self, start: int, stop: int) -> list[int]:
         """Seeds of replicates: of `Design.draw`, so that each can be drawn again alone."""
@@ -148,6 +135,40 @@ class Cell:
             Y += b if name is None else b * frame[name].to_numpy()
         Y += design.sigma * draws[:, number * k :]
         return Y
+
+
+@lru_cache(maxsize=8)
+def _model(cell: Cell) -> Model:
+    from bridge.model import build
+
+    return build(cell.formula, cell.design.draw().frame, name=f"design at {spell(cell.at)}")
+
+
+def _lean(
+    plain: Design, leaning: str, informative: float
+) -> tuple[dict[str, Any], dict[str, tuple[str, float]]]:
+    """A predictor that lets the effect grow with log cluster size, and the two averages that follow."""
+    arm = next((p for p in plain.predictors if p.name == leaning), None)
+    counts = np.array(plain.clusters.counts, float)
+    if arm is None or arm.level != "cluster" or arm.kind != "binary":
+        raise CaseError(f"leaning: {leaning!r} is no binary predictor of the clusters; name one")
+    if len(counts) < 2:
+        raise CaseError(f"leaning: {leaning} is 0 in the one cluster that there is; give more clusters")
+    logs = np.log(counts) - np.log(counts).mean()
+    z = logs / logs.std() if logs.std() > 0 else logs
+    treated = np.arange(len(counts)) % 2 == 1
+    lean = {
+        "name": LEAN,
+        "level": "cluster",
+        "kind": "cycle",
+        "values": [float(v) for v in np.where(treated, z, 0.0)],
+        "effect": informative,
+    }
+    both = {"cluster": treated, "participant": counts * treated}
+    return lean, {
+        f"{leaning}, {who} average": (leaning, arm.effect + informative * float(np.average(z, weights=w)))
+        for who, w in both.items()
+    }
 
 
 def spell(at: Mapping[str, Any]) -> str:

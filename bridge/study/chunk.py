@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from bridge.model import Model
     from bridge.run import Executor
 
-LANE = 2000
-"""Replicates drawn and fitted together within a chunk: beyond them memory is that of its rows."""
+LANE, CELLS = 2000, 2_000_000
+"""Replicates drawn and fitted together within a chunk, and numbers of their responses, at most."""
+JUDGED = 50
+"""Replicates whose fits and judgements are in memory together."""
 
 
 def schema() -> pa.Schema:
@@ -69,14 +71,20 @@ class Chunk:
 
     def _parts(self, study: Study, cell: Cell, executor: Executor | None) -> Iterator[dict[str, Any]]:
         others = [engine for engine in study.engines if engine != BATCH]
-        for start in range(self.start, self.stop, LANE):
-            stop = min(start + LANE, self.stop)
-            seeds = cell.seeds(start, stop)
-            if BATCH in study.engines or study.baselines:
-                Y = cell.responses(seeds)
-                yield from _batched(study, cell, start, Y)
-            if others:
-                yield from _judged(study, cell, start, seeds, others, executor)
+        if BATCH in study.engines or study.baselines:
+            for start, stop in _spans(self.start, self.stop, lane(cell.rows)):
+                yield from _batched(study, cell, start, cell.responses(cell.seeds(start, stop)))
+        for start, stop in _spans(self.start, self.stop, JUDGED) if others else ():
+            yield from _judged(study, cell, start, cell.seeds(start, stop), others, executor)
+
+
+def lane(rows: int) -> int:
+    """Replicates of a design with so many rows that are drawn and fitted together."""
+    return max(1, min(LANE, CELLS // rows))
+
+
+def _spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    return ((i, min(i + size, stop)) for i in range(start, stop, size))
 
 
 def _table(columns: dict[str, Any]) -> pa.Table:

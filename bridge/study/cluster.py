@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -11,13 +11,15 @@ from typing import Any
 
 from bridge.errors import BridgeError, UnavailableError
 from bridge.study.chunk import Chunk
+from bridge.study.folder import ingredients
 from bridge.study.hand import Made
 from bridge.study.spec import Study
 
 AHEAD = 4
 """Chunks of each worker that are with the cluster at a time: none waits, and none piles up."""
 RETRIES = 5
-"""Deaths of workers that a chunk may meet."""
+"""Deaths of workers that a chunk may meet, and of the scheduler without a chunk finished between."""
+KEPT = "finished chunks are kept"
 
 
 class Cluster:
@@ -38,12 +40,32 @@ class Cluster:
         self.client, self._own = self._connected()
 
     def run(self, study: Study, chunks: Sequence[Chunk]) -> Generator[Made, None, None]:
-        """See `bridge.study.hand.Hands.run`; a chunk whose worker died is made by another."""
+        """See `bridge.study.hand.Hands.run`; a chunk whose worker died is made by another.
+
+        A scheduler that is started again within `patience` is given what it had not finished.
+        """
+        left, idle = list(chunks)[::-1], 0
+        while left:
+            before = len(left)
+            yield from self._until_lost(study, left)
+            idle = 0 if len(left) < before else idle + 1
+            if idle > RETRIES:
+                raise BridgeError(f"--dask {self.address}: the scheduler is lost again and again; {KEPT}")
+            if left:
+                with suppress(Exception):
+                    self.client.close(timeout=1)
+                try:
+                    self.client, self._own = self._connected()
+                except UnavailableError as error:
+                    raise UnavailableError(f"{error}; {KEPT}") from None
+
+    def _until_lost(self, study: Study, left: list[Chunk]) -> Generator[Made, None, None]:
+        """Make chunks from the end of `left`; those of a scheduler that is lost are put back."""
         from distributed import as_completed
 
         waiting: Any = as_completed
 
-        text, left = study.to_json(), list(chunks)[::-1]
+        text, ours = study.to_json(), ingredients(study)
         most = AHEAD * max(1, sum(self.client.nthreads().values()))
         pending = waiting(raise_errors=False)
         going: dict[Any, Chunk] = {}
@@ -61,11 +83,15 @@ class Cluster:
         give()
         try:
             for future in pending:
+                if future.status in ("cancelled", "lost"):
+                    left.extend(going.values())
+                    return
                 chunk = going.pop(future)
                 if future.status != "finished":
-                    fault = future.exception()
-                    raise BridgeError(f"--dask {self.address}: {chunk}: {fault}; finished chunks are kept")
-                body = future.result()
+                    raise BridgeError(f"--dask {self.address}: {chunk}: {future.exception()}; {KEPT}")
+                theirs, body = future.result()
+                if theirs != ours:
+                    raise BridgeError(f"--dask {self.address}: {_difference(theirs, ours)}; {KEPT}")
                 future.release()
                 give()
                 yield chunk, body
@@ -88,8 +114,9 @@ class Cluster:
 
         dask: Any = distributed  # untyped
 
-        for name in ("distributed", "tornado"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        for name in ("distributed", "tornado", *logging.root.manager.loggerDict):
+            if name.partition(".")[0] in ("distributed", "tornado"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         kind, _, number = self.address.partition(":")
         own = None
         try:
@@ -114,17 +141,37 @@ class Cluster:
 @cache
 def _cells(text: str) -> Any:
     study = Study.from_json(text)
-    return study, list(study.cells())
+    return study, list(study.cells()), ingredients(study)
 
 
 _kept = local()  # a thread's own: `LocalWorkers` are not shared, and end with the thread that started them
 
 
-def made(text: str, place: int, start: int, stop: int) -> bytes:
-    """A chunk, on a worker: engines run in processes of their own, which are kept; R never in Dask's."""
+def made(text: str, place: int, start: int, stop: int) -> tuple[dict[str, Any], bytes]:
+    """A chunk, on a worker, and what its numbers depend on there.
+
+    Engines run in processes of their own, which are kept; R never in Dask's.
+    """
     from bridge.run import LocalWorkers
 
-    study, cells = _cells(text)
+    study, cells, used = _cells(text)
     if not hasattr(_kept, "workers"):
         _kept.workers = LocalWorkers(1)
-    return Chunk(place, start, stop).made(study, cells[place], _kept.workers)
+    return used, Chunk(place, start, stop).made(study, cells[place], _kept.workers)
+
+
+def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The first thing that a worker has otherwise than this machine."""
+    name = next(key for key in ours if theirs.get(key) != ours[key])
+    return (
+        f"a worker has other software than this machine, {name}: {_spell(theirs.get(name))} for "
+        f"{_spell(ours[name])}; install the same on both"
+    )
+
+
+def _spell(used: Any) -> str:
+    """Versions, and the start of an adapter's hash."""
+    if isinstance(used, str):
+        return used
+    versions, source = used
+    return ", ".join([*(f"{name} {v}" for name, v in versions.items()), f"adapter {source[:8]}"])

@@ -1,4 +1,4 @@
-"""Figures: zip plot, bias and RMSE along the grid, silent failures; altair, as SVG and PNG."""
+"""Figures: zip plot, bias and RMSE along the grid, failures; altair, as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 from bridge.study.cell import spell
-from bridge.study.summary import Summary
+from bridge.study.summary import SHOWN, Summary
 
+PANES = 12
+"""Most that `along` draws; of more, as many from all over the grid."""
 PALETTE = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 
@@ -48,20 +50,27 @@ def zipped(summary: Summary) -> Any:
         _chart(rows)
         .mark_rule(strokeWidth=0.7, clip=True)
         .encode(
-            x=alt.X("low:Q", title="95 % t interval − truth"),
+            x=alt.X("low:Q", title=None, axis=alt.Axis(tickCount=4, labelOverlap=True)),
             x2="high:Q",
-            y=alt.Y(
-                "centile:Q", title="centile of |estimate − truth| / width", scale=alt.Scale(domain=[0, 100])
-            ),
+            y=alt.Y("centile:Q", title="centile", scale=alt.Scale(domain=[0, 100])),
             color=alt.Color(
-                "holds the truth:N", scale=alt.Scale(domain=["yes", "no"], range=["#9ab", "#D55E00"])
+                "holds the truth:N",
+                scale=alt.Scale(domain=["yes", "no"], range=["#9ab", "#D55E00"]),
+                legend=alt.Legend(orient="top"),
             ),
         )
+        .properties(width=190, height=150)
     )
-    chart = bars.properties(width=190, height=150)
-    return chart.facet(
-        column=alt.Column("who:N", title=None), row=alt.Row("where:N", title=None)
-    ).resolve_scale(x="independent")
+    label = alt.Header(labelAngle=0, labelAlign="left", labelExpr="split(datum.label, ': ')")
+    title = alt.TitleParams(
+        "95 % t intervals minus the truth",
+        subtitle=f"first {SHOWN} replicates at most; the larger |estimate − truth| / width, the higher",
+        anchor="start",
+    )
+    chart = bars.facet(
+        column=alt.Column("who:N", title=None), row=alt.Row("where:N", title=None, header=label), title=title
+    )
+    return chart.resolve_scale(x="independent")
 
 
 def along(summary: Summary, measure: str) -> Any:
@@ -77,7 +86,7 @@ def along(summary: Summary, measure: str) -> Any:
     other = [name for name in summary.cells[0].at if name != axis]
     rows = [
         {
-            axis: r[axis],
+            "at": r[axis],  # under a name of its own: a dot in a field's name means a field within
             measure: r[measure],
             "low": r[measure] - 1.96 * r[f"{measure}_mcse"],
             "high": r[measure] + 1.96 * r[f"{measure}_mcse"],
@@ -87,23 +96,28 @@ def along(summary: Summary, measure: str) -> Any:
         for r in records
         if measure in r and _number(r[axis]) is not None
     ]
+    panes = list(dict.fromkeys(row["where"] for row in rows))
+    kept = {panes[i * len(panes) // PANES] for i in range(PANES)} if len(panes) > PANES else set(panes)
+    rows = [row for row in rows if row["where"] in kept]
+    title = measure.upper() if measure == "rmse" else measure
     base = _chart(rows).encode(
-        x=alt.X(f"{axis}:Q"),
+        x=alt.X("at:Q", title=axis),
         color=alt.Color("who:N", title=None, scale=alt.Scale(range=PALETTE)),
     )
     line = base.mark_line(point=True).encode(
-        y=alt.Y(f"{measure}:Q", title=measure), strokeDash=alt.StrokeDash("who:N", legend=None)
+        y=alt.Y(f"{measure}:Q", title=title), strokeDash=alt.StrokeDash("who:N", legend=None)
     )
-    bars = base.mark_rule().encode(y=alt.Y("low:Q", title=measure), y2="high:Q")
-    return (
+    bars = base.mark_rule().encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    faceted = (
         alt.layer(bars, line)
         .properties(width=260, height=220)
         .facet(facet=alt.Facet("where:N", title=None), columns=3)
     )
+    return faceted.resolve_scale(y="independent")
 
 
 def failures(summary: Summary) -> Any:
-    """Share of silent failures of each engine with Wilson's interval, all designs together."""
+    """Share of failures of each engine, and of silent ones, with Wilson's intervals; all designs together."""
     import altair as alt
 
     from bridge.study.report import failing
@@ -111,10 +125,23 @@ def failures(summary: Summary) -> Any:
     rows = failing(summary)
     if not rows:
         return None
-    base = _chart(rows).encode(y=alt.Y("who:N", title=None, sort="-x"))
-    bars = base.mark_rule().encode(x=alt.X("low:Q", title="silent failures, share of fits"), x2="high:Q")
-    points = base.mark_point(filled=True, size=70, color="#D55E00").encode(x="silent:Q")
-    return alt.layer(bars, points).properties(width=420)
+    kinds = {"failed": "all failures", "silent": "silent failures"}
+    long = [
+        {"who": row["who"], "kind": words, "share": row[k], "low": row[f"{k}_low"], "high": row[f"{k}_high"]}
+        for row in sorted(rows, key=lambda row: -row["failed"])
+        for k, words in kinds.items()
+    ]
+    names = list(kinds.values())
+    base = _chart(long).encode(
+        y=alt.Y("who:N", title=None, sort=None),
+        yOffset=alt.YOffset("kind:N", sort=names),
+        color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=names, range=["#555555", "#D55E00"])),
+    )
+    bars = base.mark_rule().encode(x=alt.X("low:Q", title="share of fits, 95 % interval"), x2="high:Q")
+    points = base.mark_point(filled=True, size=70).encode(
+        x="share:Q", shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=names))
+    )
+    return alt.layer(bars, points).properties(width=420, height=alt.Step(16))
 
 
 def _chart(rows: list[dict[str, Any]]) -> Any:

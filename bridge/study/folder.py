@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bridge.data import write_bytes
 from bridge.errors import StoreError
@@ -38,6 +39,11 @@ class Folder:
         except OSError as error:
             raise StoreError(f"{path}: cannot be made ({error.strerror}); name another with -o") from None
         write_bytes(study.to_json().encode(), path / "study.json")
+        return cls.at(path, study)
+
+    @classmethod
+    def at(cls, path: Path, study: Study) -> Folder:
+        """The same, nothing made or written."""
         return cls(path, recipe(study))
 
     def file(self, cell: Cell, chunk: Chunk) -> Path:
@@ -79,15 +85,29 @@ def chunks(study: Study, number: int) -> Iterator[Chunk]:
             yield Chunk(place, start, min(start + study.chunk, study.replicates))
 
 
-def recipe(study: Study) -> str:
-    """What is in `Folder.recipe`."""
+def ingredients(study: Study) -> dict[str, Any]:
+    """Software that a study's numbers depend on: lmmbridge's version; engines' versions and adapters."""
     from bridge import __version__, engines
     from bridge.store import source
 
-    used = {
+    found: dict[str, Any] = {"lmmbridge": __version__}
+    return found | {
         name: [engines.versions(name), source(engines.get(name))] for name in study.engines if name != BATCH
     }
-    said = [__version__, used, study.seed, study.methods, study.profiles, study.engines, study.baselines]
+
+
+def recipe(study: Study) -> str:
+    """What is in `Folder.recipe`."""
+    used = ingredients(study)
+    said = [
+        used.pop("lmmbridge"),
+        used,
+        study.seed,
+        study.methods,
+        study.profiles,
+        study.engines,
+        study.baselines,
+    ]
     return hashlib.sha256(
         json.dumps([*said, study.estimands, study.limit], sort_keys=True).encode()
     ).hexdigest()

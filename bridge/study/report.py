@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import Any
 
 import tomlkit
 
+from bridge.data import write as write_frame
 from bridge.data import write_bytes, write_table
 from bridge.report import text
 from bridge.study.cell import spell
 from bridge.study.figures import figures, who
 from bridge.study.spec import Study
 from bridge.study.summary import Summary, wilson
+from bridge.verdict import Verdict
 
 COVERAGES = {"wald_z": "z", "t": "t", "satterthwaite": "Satterthwaite", "kenward_roger": "Kenward-Roger"}
 
@@ -65,7 +69,8 @@ def page(
             "",
             "## Worst replicates",
             "",
-            "Each can become a case: `lmmbridge generate --from FILE --name ID`.",
+            "Data sets as they were drawn. Each becomes a case by its command, typed in this folder; the "
+            "TOML of that name has the design and seed it was drawn from (`lmmbridge generate --from`).",
             "",
         ]
         lines += candidates
@@ -96,11 +101,19 @@ def _performance(summary: Summary) -> list[str]:
 def _pm(record: dict[str, Any], name: str) -> str:
     if name not in record:
         return "–"
-    return f"{record[name]:.4f} ± {record[f'{name}_mcse']:.4f}"
+    return _plus_minus(record[name], record[f"{name}_mcse"])
+
+
+def _plus_minus(value: float, error: float) -> str:
+    """To two digits of the error, and four decimals at least."""
+    if not (math.isfinite(value) and math.isfinite(error)) or max(abs(value), error) >= 1e5:
+        return f"{value:.3g} ± {error:.2g}"
+    digits = min(max(4, 1 - math.floor(math.log10(error))), 12) if error > 0 else 4
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def failing(summary: Summary) -> list[dict[str, Any]]:
-    """Verdicts of each engine, all designs together, and its silent failures with Wilson's interval."""
+    """Verdicts of each engine, all designs together; all failures and silent ones, Wilson's intervals."""
     counts: dict[str, Counter[str]] = {}
     silent: Counter[str] = Counter()
     for (place, engine, method, profile, estimand), tally in summary.tallies.items():
@@ -111,41 +124,56 @@ def failing(summary: Summary) -> list[dict[str, Any]]:
     found = []
     for name, verdicts in counts.items():
         n = sum(verdicts.values())
-        low, high = wilson(silent[name], n)
-        found.append(
-            {
-                "who": name,
-                "n": n,
-                "silent": silent[name] / n,
-                "low": low,
-                "high": high,
-                "verdicts": dict(verdicts),
-            }
-        )
+        row = {"who": name, "n": n, "verdicts": dict(verdicts)}
+        wrong = sum(k for verdict, k in verdicts.items() if _fails(Verdict(verdict)))
+        for kind, count in (("failed", wrong), ("silent", silent[name])):
+            low, high = wilson(count, n)
+            row |= {kind: count / n, f"{kind}_low": low, f"{kind}_high": high}
+        found.append(row)
     return found
+
+
+def _fails(verdict: Verdict) -> bool:
+    return not (verdict.passes or verdict.neutral)
 
 
 def _agreement(summary: Summary, rows: Sequence[dict[str, Any]]) -> list[str]:
     kinds = sorted({verdict for row in rows for verdict in row["verdicts"]})
-    out = ["| engine | fits | " + " | ".join(kinds) + " | silent failures | 95 % interval |"]
-    out.append("|" + "---|" * (len(kinds) + 4))
+    head = ["engine", "fits", *kinds, "failures (95 % interval)", "silent failures (95 % interval)"]
+    out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
-        shares = " | ".join(f"{row['verdicts'].get(kind, 0) / row['n']:.4f}" for kind in kinds)
-        tail = f"{row['silent']:.4f} | {row['low']:.4f} to {row['high']:.4f}"
-        out.append(f"| {row['who']} | {row['n']} | {shares} | {tail} |")
-    return out
+        n = row["n"]
+        shares = [row["verdicts"].get(kind, 0) / n for kind in kinds]
+        cells = [_plus_minus(share, math.sqrt(share * (1 - share) / n)) for share in shares]
+        cells += [
+            f"{row[k]:.4f} ({row[f'{k}_low']:.4f} to {row[f'{k}_high']:.4f})" for k in ("failed", "silent")
+        ]
+        out.append("| " + " | ".join([row["who"], str(n), *cells]) + " |")
+    return [
+        *out,
+        "",
+        "Rates ± Monte Carlo standard error; Wilson's intervals. Silent: wrong without a word of warning.",
+    ]
 
 
 def _candidates(summary: Summary, path: Path) -> list[str]:
-    """Write the worst replicates' designs as TOML; a line about each."""
+    """Write the worst replicates' data, and designs as TOML; a line about each, with what keeps it."""
     lines = []
-    for engine, heap in sorted(summary.worst.items()):
-        for _, place, replicate, verdict, reason, method, profile in sorted(heap, reverse=True):
+    for (engine, verdict), heap in sorted(summary.worst.items()):
+        for (silent, _), place, replicate, reason, method, profile in sorted(heap, reverse=True):
             cell = summary.cells[place]
             (seed,) = cell.seeds(replicate, replicate + 1)
-            file = path / "worst" / f"{engine.replace(':', '-')}-{method}-{profile}-{place}-{replicate}.toml"
+            name = f"{engine.replace(':', '-')}-{method}-{profile}-{place}-{replicate}"
+            file = path / "worst" / f"{name}.toml"
             file.parent.mkdir(exist_ok=True)
-            document = tomlkit.dumps({"generate": cell.again(seed).to_table()})
+            design = cell.again(seed)
+            document = tomlkit.dumps({"generate": design.to_table()})
             write_bytes(f"# {cell.formula}\n# {engine}, {method}: {verdict}\n{document}".encode(), file)
-            lines.append(f"- `worst/{file.name}`: {engine} {verdict}: {reason}")
+            write_frame(design.draw().frame, file.with_suffix(".parquet"))
+            command = ["lmmbridge", "add", f"worst/{name}.parquet", cell.formula, "--name", name]
+            known = design.known()
+            command += [part for role in known for part in (f"--{role}", known[role])]
+            lines.append(
+                f"- {engine} {verdict}{', silent' * silent}: {text.markdown(reason)}: `{shlex.join(command)}`"
+            )
     return lines

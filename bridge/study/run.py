@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from bridge import engines
-from bridge.errors import CaseError, ModelError, UnavailableError
+from bridge.errors import BridgeError, CaseError, ModelError, UnavailableError
 from bridge.study.cell import Cell, spell
 from bridge.study.chunk import Chunk
+from bridge.study.cost import affordable, room
 from bridge.study.folder import Folder, chunks
 from bridge.study.spec import BATCH, Study
 
-MOST_FITS = 5_000_000
-"""Fits that a study makes without being asked twice."""
-MOST_DESIGNS = 2_000
 Progress = Callable[[int, int], None]
 """Called with replicates done and replicates in all."""
 
@@ -51,18 +49,20 @@ def check(study: Study, yes: bool = False) -> Ready:
     BridgeError
         Too many fits, an unknown or missing engine, a design that is not valid or not identified.
     """
-    if (study.fits > MOST_FITS or study.number > MOST_DESIGNS) and not yes:
-        raise CaseError(
-            f"the study has {study.number} designs and {study.fits} fits; say --yes if that is meant, "
-            "or shorten the grid or lower replicates"
-        )
+    affordable(study, yes)
     for name in study.engines:
-        if name != BATCH:
+        if name == BATCH:
+            continue
+        try:
             engines.check(name)
-            try:
-                engines.versions(name)
-            except UnavailableError as error:
-                raise UnavailableError(f"engines: {name}: {error}; take it out, or install it") from None
+        except BridgeError as error:
+            raise BridgeError(f"engines: {error}, or {BATCH}") from None
+        try:
+            engines.versions(name)
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"engines: {name}: {error}; take it out (--engines names those to use), or install it"
+            ) from None
     cells = tuple(study.cells())
     if len({cell.key for cell in cells}) < len(cells):
         raise CaseError("grid: two places have the same design; remove one of the values")
@@ -102,8 +102,8 @@ def run(ready: Ready, folder: Folder, maker: Maker, progress: Progress | None = 
         Ctrl-C; finished chunks stay, the same again goes on from there.
     """
     study, cells = ready.study, ready.cells
-    wanted = list(chunks(study, len(cells)))
-    left = [chunk for chunk in wanted if not folder.done(cells[chunk.place], chunk)]
+    left = unfinished(ready, folder)
+    room(study, cells, left, folder.path)
     total = study.replicates * len(cells)
     done = total - sum(chunk.stop - chunk.start for chunk in left)
     if progress is not None:
@@ -120,6 +120,12 @@ def run(ready: Ready, folder: Folder, maker: Maker, progress: Progress | None = 
     except KeyboardInterrupt:
         raise KeyboardInterrupt("finished chunks are kept, the same again goes on from there") from None
     return len(left)
+
+
+def unfinished(ready: Ready, folder: Folder) -> list[Chunk]:
+    """Chunks that are not in the folder yet."""
+    wanted = chunks(ready.study, len(ready.cells))
+    return [chunk for chunk in wanted if not folder.done(ready.cells[chunk.place], chunk)]
 
 
 def bundled() -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import product
@@ -68,7 +69,7 @@ class Study(BaseModel):
     baselines: tuple[Literal["lm", "cluster means", "no pooling"], ...] = ()
     estimands: tuple[str, ...] = ()
     leaning: str = ""
-    audited: Annotated[int, Field(strict=True, ge=0)] = 0
+    audited: Annotated[int, Field(strict=True, ge=0, le=1000)] = 0
     limit: Annotated[float, Field(gt=0, le=1e7)] = 60.0
     design: dict[str, Any]
     grid: dict[str, list[Any]] = {}
@@ -81,14 +82,26 @@ class Study(BaseModel):
             raise ValueError("engines: none, and no baselines either; name one")
         if empty := [name for name, values in self.grid.items() if not values]:
             raise ValueError(f"grid.{empty[0]}: has no values; give one or more")
+        for value in self.grid.get("informative", ()):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"grid.informative: {value!r} is no number; give what the effect grows by")
         if "informative" in self.grid and not self.leaning:
             raise ValueError("grid.informative: needs leaning, the predictor whose effect depends on size")
+        for field in ("methods", "profiles", "engines", "baselines", "estimands"):
+            values = getattr(self, field)
+            if double := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"{field}: {double[0]!r} is named twice; remove one")
         return self
 
     @classmethod
     def load(cls, path: Path) -> Study:
         """From a file; CaseError naming it, the field, the value and the fix."""
         return toml.validate(cls, toml.load(path, CaseError), path, CaseError)
+
+    def but(self, **changes: Any) -> Study:
+        """The same with some fields changed, checked again; CaseError."""
+        document = self.model_dump(by_alias=True) | changes
+        return toml.validate(type(self), document, "study", CaseError)
 
     @property
     def number(self) -> int:
@@ -101,8 +114,18 @@ class Study(BaseModel):
     @property
     def fits(self) -> int:
         """Fits in all."""
+        return self.number * self.replicates * self.each
+
+    @property
+    def each(self) -> int:
+        """Fits of a replicate: batches have one profile, baselines neither method nor profile."""
         engines = len(self.engines) * len(self.profiles) - (BATCH in self.engines) * (len(self.profiles) - 1)
-        return self.number * self.replicates * (engines * len(self.methods) + len(self.baselines))
+        return engines * len(self.methods) + len(self.baselines)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks in all, counted without making them."""
+        return self.number * -(-self.replicates // self.chunk)
 
     def cells(self) -> Iterator[Cell]:
         """Designs of the grid, the last key varying fastest.

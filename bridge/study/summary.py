@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 WORST = 5
-"""Failures of each engine that are kept whole, as candidate cases."""
+"""Failures of each engine and verdict that are kept whole, as candidate cases."""
 SHOWN = 300
 """Intervals of each row of the summary that are kept for the zip plot: those of the first replicates."""
 INTERVALS = ("wald z", "t", "satterthwaite", "kenward-roger")
@@ -155,12 +155,12 @@ class Summary:
     Attributes
     ----------
     tallies : dict of Key to Tally
-    worst : dict of engine to heap of (badness, place, replicate, verdict, reason, method, profile)
+    worst : dict of (engine, verdict) to heap of (badness, place, replicate, reason, method, profile)
     """
 
     cells: Sequence[Cell]
     tallies: dict[Key, Tally] = field(default_factory=dict)
-    worst: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    worst: dict[tuple[str, str], list[tuple[Any, ...]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Folder, cells: Sequence[Cell], chunks: Iterable[Chunk]) -> Summary:
@@ -194,11 +194,11 @@ class Summary:
     def _worst(self, where: Key, rows: Any) -> None:
         place, engine, method, profile, _ = where
         failed = rows[rows["reason"].fillna("") != ""]
-        heap = self.worst.setdefault(engine, [])
         columns = ("replicate", "gap", "silent", "verdict", "reason")
         for replicate, gap, silent, verdict, reason in failed[list(columns)].itertuples(index=False):
             size = math.inf if not math.isfinite(gap) else abs(gap)
-            item = ((bool(silent), size), place, int(replicate), str(verdict), str(reason), method, profile)
+            item = ((bool(silent), size), place, int(replicate), str(reason), method, profile)
+            heap = self.worst.setdefault((engine, str(verdict)), [])
             (heapq.heappush if len(heap) < WORST else heapq.heappushpop)(heap, item)
 
     def records(self) -> list[dict[str, Any]]:
