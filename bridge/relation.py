@@ -108,7 +108,9 @@ class Relation:
     name : str
         As users type it: ``scaled-y``.
     what : str
-        In words.
+        What is changed, in words.
+    follows : str
+        What must follow, in words.
     image : callable
         Image of an Original, or None where the relation does not apply.
     methods : tuple of {"REML", "ML"}
@@ -117,6 +119,7 @@ class Relation:
 
     name: str
     what: str
+    follows: str
     image: Callable[[Original], Image | None]
     methods: tuple[Method, ...] = ("REML", "ML")
 
@@ -229,14 +232,50 @@ def constant_column(original: Original) -> Image | None:
 
 
 RELATIONS = (
-    Relation("scaled-y", "the response shifted by 2 sd and multiplied by 2.5", scaled_response),
-    Relation("scaled-x", "a predictor shifted by its sd and halved", scaled_predictor),
-    Relation("permuted-rows", "rows in another order", permuted_rows),
-    Relation("renamed-levels", "groups under other labels, sorted otherwise", renamed_levels),
-    Relation("duplicated-data", "every group twice", duplicated_data, ("ML",)),
-    Relation("swapped-terms", "terms of the formula in reverse order", swapped_terms),
-    Relation("multiplied-out", "an interaction as columns of products", multiplied_out),
-    Relation("constant-column", "a fixed effect that is constant, beside the intercept", constant_column),
+    Relation(
+        "scaled-y",
+        "the response shifted by 2 sd and multiplied by 2.5",
+        "beta, BLUPs and roots of variances times 2.5, the intercept shifted too, logLik less nu log 2.5",
+        scaled_response,
+    ),
+    Relation(
+        "scaled-x",
+        "a predictor shifted by its sd and halved",
+        "coefficients, G and BLUPs by the linear change of columns T; REML logLik less log abs(det T)",
+        scaled_predictor,
+    ),
+    Relation("permuted-rows", "rows in another order", "nothing changes", permuted_rows),
+    Relation(
+        "renamed-levels",
+        "groups under other labels, sorted otherwise",
+        "nothing changes but the labels",
+        renamed_levels,
+    ),
+    Relation(
+        "duplicated-data",
+        "every group twice",
+        "beta, G, sigma and BLUPs as they are, logLik twice",
+        duplicated_data,
+        ("ML",),
+    ),
+    Relation(
+        "swapped-terms",
+        "terms of the formula in reverse order",
+        "nothing changes but the order",
+        swapped_terms,
+    ),
+    Relation(
+        "multiplied-out",
+        "an interaction as columns of products",
+        "nothing changes but the names",
+        multiplied_out,
+    ),
+    Relation(
+        "constant-column",
+        "a fixed effect that is constant, beside the intercept",
+        "the column is dropped and nothing changes, or the model is refused",
+        constant_column,
+    ),
 )
 
 

@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from bridge.catalogue import session
 from bridge.cli import app
+from bridge.commands.relations import relations
 from bridge.consistency import chosen, consistency, retold
 from bridge.entry import Entry
 from bridge.errors import BridgeError
 from bridge.relation import RELATIONS
+from bridge.report.relations import page
 from bridge.verdict import Verdict
 
 NAMES = [relation.name for relation in RELATIONS]
@@ -97,3 +99,25 @@ def test_engines_are_consistent_or_known_not_to_be(case, tmp_path):
     """A new release that starts to depend on units, labels or the order of rows would go unseen."""
     done = CliRunner().invoke(app, ["relations", case, "--store", str(tmp_path)])
     assert done.exit_code == 0, done.output
+
+
+def test_the_page_counts_and_explains_what_is_broken(fakes, rich):
+    """A violation that the page leaves out, or a relation that it does not say in words."""
+    with session() as referee:
+        found = consistency(referee, [rich], engines=["moody:FirstRow", "numpy"], methods=["ML"])
+    written = page(found, "lmmbridge relations rich")
+    for relation in RELATIONS:
+        assert f"| {relation.name} | {relation.what} | {relation.follows} |" in written
+    names = [name for name in NAMES if name in written.split("| engine |")[1].splitlines()[0]]
+    assert names == NAMES
+    bad = [j for j in found.judgements if j.verdict is Verdict.INCONSISTENT]
+    assert f"{len(found.judgements)} comparisons, {len(bad)} of them inconsistent" in written
+    assert "not yet explained" in written
+    assert "| numpy | 0 of 1 |" in written
+
+
+def test_help_says_the_relations_in_the_pages_words():
+    """A user of --help and a reader of the page would learn different things."""
+    said = " ".join(relations.__doc__.split())
+    for relation in RELATIONS:
+        assert f"- {relation.name}: {relation.what}" in said

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +15,8 @@ from bridge.commands import common
 @common.ending
 def relations(
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE]...", help="Ids of cases; all if none is named.")
+        list[str] | None,
+        typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
     ] = None,
     relation: Annotated[
         list[str] | None, typer.Option("--relation", help="Only this one; may be given several times.")
@@ -23,12 +27,31 @@ def relations(
     jobs: common.Jobs = None,
     limit: common.Limit = None,
     store: common.StoreFolder = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write docs/relations.md: the violations, and why.")
+    ] = None,
 ) -> int:
     """Say each case in other words, and hold every engine to its own first answer.
 
-    No reference is used. The relations: scaled-y, scaled-x, permuted-rows, renamed-levels,
-    duplicated-data (ML), swapped-terms, multiplied-out, constant-column (an engine may drop that
-    column or refuse it). One that does not apply to a case is left out.
+    No reference is used. One that does not apply to a case is left out. The relations:
+
+    - scaled-y: the response shifted by 2 sd and multiplied by 2.5
+
+    - scaled-x: a predictor shifted by its sd and halved
+
+    - permuted-rows: rows in another order
+
+    - renamed-levels: groups under other labels, sorted otherwise
+
+    - duplicated-data: every group twice (ML only)
+
+    - swapped-terms: terms of the formula in reverse order
+
+    - multiplied-out: an interaction as columns of products
+
+    - constant-column: a fixed effect that is constant, beside the intercept; may be dropped or refused
+
+    For example:
 
     - `lmmbridge relations sleepstudy penicillin`
 
@@ -42,7 +65,8 @@ def relations(
     from bridge.report.terminal import console, summarise
     from bridge.store import Store
 
-    entries = [Entry.of_case(case, limit) for case in find(cases or [], common.roots(cases or []))]
+    found = common.swift(find(cases or [], common.roots(cases or [])), cases or [])
+    entries = [Entry.of_case(case, limit) for case in found]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = consistency(
             referee,
@@ -54,4 +78,11 @@ def relations(
             watch=watch,
         )
     summarise(agreement, console())
+    if out is not None:
+        from bridge.data import write_bytes
+        from bridge.report.relations import page
+
+        words = [word for word in sys.argv[1:] if word != "--store" and word != str(store)]
+        write_bytes(page(agreement, shlex.join(["lmmbridge", *words])).encode(), out)
+        common.say(f"Written: {out}")
     return agreement.exit_code
