@@ -59,7 +59,8 @@ def target(name: str) -> str:
     if ":" in name:
         return name
     if name not in targets():
-        raise BridgeError(f'engine "{name}": there is none of that name; use one of {", ".join(names())}')
+        known = ", ".join(names())
+        raise BridgeError(f'engine "{name}": there is none of that name; use one of {known}, or module:Class')
     return targets()[name]
 
 
@@ -169,7 +170,11 @@ def versions(name: str) -> dict[str, str]:
     from bridge.process import Worker
 
     with Worker(python) as worker:
-        return worker.versions(name)
+        try:
+            return worker.versions(name)
+        except UnavailableError as error:
+            where = "" if python in str(error) else f" (there: {variable(name)} is {python})"
+            raise UnavailableError(f"{error}{where}") from error
 
 
 def available() -> dict[str, dict[str, str] | str]:
