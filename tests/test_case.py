@@ -13,6 +13,7 @@ import pytest
 
 from bridge import data
 from bridge.case import Case, check_id, discover, find, is_case
+from bridge.entry import Entry
 from bridge.errors import BridgeError, CaseError, StoreError
 from bridge.resources import find as resource
 from bridge.spec import KnownDifference
@@ -120,6 +121,30 @@ def test_create_leaves_nothing_half_written(tmp_path, monkeypatch, case):
         Case.create(root / "cases", "x", FIELDS, _frame())
     assert not root.exists()
     assert os.listdir(case.folder.parent) == ["trial"]
+
+
+def test_data_that_are_not_stored(tmp_path):
+    """Large data would have to be stored, or be drawn unchecked."""
+    design = {"seed": 3, "residual_sd": 1.0, "clusters": {"number": 4, "size": 3, "sd": 1.0}}
+    fields = {
+        "title": "t",
+        "formula": "y ~ 1 + (1 | cluster)",
+        "methods": ["ML"],
+        "source": "s",
+        "licence": "l",
+    }
+    case = Case.create(tmp_path, "mine", {**fields, "generate": design})
+    stored, said = case.frame(), dict(case.spec.data)
+    assert case.path == case.folder / "data.parquet"
+    os.remove(case.path)
+    case = case.save(data={**said, "file": ""})
+    assert case.path is None
+    assert case.frame().equals(stored)
+    assert Entry.of_case(case).path is None
+    with pytest.raises(CaseError, match=r"case.toml: rows is 12, but data.rows says 13"):
+        case.save(data={**said, "file": "", "rows": 13}).frame()
+    with pytest.raises(CaseError, match=r"add a \[generate\] table"):
+        case.save(generate=None)
 
 
 def test_create_does_not_overwrite(case):

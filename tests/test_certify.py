@@ -105,6 +105,23 @@ def test_balanced_one_way_closed_form(between: float, method: str) -> None:
     agrees(found.number("std_error", "(Intercept)"), mp.sqrt((tau2 + sigma2 / n) / J))
 
 
+def test_of_many_random_effects_none_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of megabytes, or a certificate that cannot be checked, judged by, or gives other BLUPs."""
+    monkeypatch.setattr("bridge.estimates.MODES", 5)
+    frame = one_way(6, 4, 3.0, 1)
+    model = build("y ~ 1 + (1 | g)", frame)
+    found = certify(model, "REML")
+    assert found.status == "ok"
+    assert not [row for row in found.rows if row.effect == "ran_vals"]
+    assert check(found, model) is None
+    within = frame.groupby("g", observed=True)["y"]
+    means = within.mean().to_numpy()
+    sigma2 = float(np.mean(within.var()))
+    shrunk = (1 - sigma2 / (4 * float(np.var(means, ddof=1)))) * (means - means.mean())
+    (blups,) = Reference.certified(found, model).blups
+    assert blups[:, 0] == pytest.approx(shrunk, rel=1e-12)
+
+
 def exact(fraction: Fraction) -> mp.mpf:
     """80 digits of it."""
     return mp.mpf(fraction.numerator) / fraction.denominator

@@ -51,6 +51,23 @@ def test_add_run_and_run_again(here: Path) -> None:
     assert "✓ agree" in Path("reports/report.md").read_text(encoding="utf-8")
 
 
+def test_slow_cases_are_left_out_and_named(here: Path) -> None:
+    """A run of all would take an hour, or leave cases out without a word."""
+    for name in ("mine", "large"):
+        assert call("add", "trial.csv", FORMULA, "--name", name).exit_code == 0
+    path = here / "cases/large/case.toml"
+    path.write_text('tags = ["slow"]\n' + path.read_text(encoding="utf-8"), encoding="utf-8")
+    done = call("run", *ENGINES)
+    assert "All 4 fits as expected" in done.stdout
+    assert "tagged slow: large (name them" in done.stderr
+    for words in (("run", "large"), ("run", "mine", "large")):
+        named = call(*words, *ENGINES)
+        assert f"All {4 * len(words) - 4} fits as expected" in named.stdout
+        assert "slow" not in named.stderr
+    shutil.rmtree(here / "cases/mine")
+    assert "All 4 fits as expected" in call("run", *ENGINES).stdout
+
+
 def test_compare_shows_the_agreement_table(here: Path) -> None:
     """The table would lack a quantity, an engine or a verdict."""
     done = call("compare", "trial.csv", FORMULA, *ENGINES)

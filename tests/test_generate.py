@@ -101,6 +101,17 @@ def test_truth_accounts_for_every_row():
     assert left == pytest.approx(rng.normal(0, 0.5, 24), rel=0, abs=1e-14)
 
 
+def test_sizes_in_turn():
+    """A hundred thousand unequal groups would need a list of a hundred thousand sizes."""
+    design = Design.from_table({**UNBALANCED, "clusters": {"number": 7, "sizes": [1, 2, 3], "sd": 0.6}})
+    frame = design.draw().frame
+    assert frame.groupby("cluster", observed=True).size().tolist() == [1, 2, 3, 1, 2, 3, 1]
+    assert Design.from_table(design.to_table()) == design
+    many = {**UNBALANCED, "clusters": {"number": 4_000_000, "sizes": [2, 3, 3], "sd": 0.6}}
+    with pytest.raises(CaseError, match="10666666 rows are more than the 10000000 that can be drawn"):
+        Design.from_table(many)
+
+
 def test_hashes_are_pinned():
     """A new release would draw other data from the same design."""
     assert (

@@ -319,6 +319,24 @@ def test_a_known_difference_says_whether_the_engine_warns(bench: Bench) -> None:
     assert "set silent = false" in told(warned, True)
 
 
+def test_of_many_levels_the_worst_are_listed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand BLUPs would all be listed, or the one that is wrong be left out."""
+    fit = bench.fit("sleepstudy", "numpy")
+    wrong = fit.having(
+        rows=tuple(r._replace(estimate=r.estimate + 50) if r.level == ("335",) else r for r in fit.rows)
+    )
+    every = bench.judge("sleepstudy", wrong)
+    monkeypatch.setattr("bridge.comparison.LISTED", 2)
+    some = bench.judge("sleepstudy", wrong)
+    levels = [dict.fromkeys(r.level for r in j.rows if r.quantity == "BLUP") for j in (every, some)]
+    assert [len(found) for found in levels] == [18, 2]
+    assert ("335",) in levels[1]
+    assert [r for r in every.failing if r.quantity == "BLUP"] == [
+        r for r in some.failing if r.quantity == "BLUP"
+    ]
+    assert (some.verdict, some.reason) == (every.verdict, every.reason)
+
+
 @pytest.mark.parametrize(("message", "claim"), [
     ("ConvergenceWarning: the gradient is not zero", "warned"),
     ("FutureWarning: this argument goes", "ok"),

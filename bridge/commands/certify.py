@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from bridge.certification import Finding
 
 Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="[CASE]...", help="Ids of cases; all if none is named.")
+    list[str] | None,
+    typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
 ]
 
 
@@ -39,7 +40,7 @@ def certify(
     from bridge.report.terminal import console
 
     places = common.roots(cases or [])
-    found = find(cases or [], places)
+    found = common.swift(find(cases or [], places), cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     out, err = console(), console(stderr=True)

@@ -11,12 +11,15 @@ from contextlib import suppress
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
 from bridge.errors import BridgeError
 from bridge.fit import Method, Profile
+
+if TYPE_CHECKING:
+    from bridge.case import Case
 
 P = ParamSpec("P")
 DEFAULT: tuple[Profile, ...] = ("default",)
@@ -176,6 +179,17 @@ def _forget(file: int) -> None:
     """Let what stdout or stderr could not write go, else Python tries again at exit and ends with 120."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+
+
+def swift(cases: Sequence[Case], ids: Sequence[str]) -> list[Case]:
+    """Those named; if none is, all that are not tagged ``slow``, if any; the rest is said on stderr."""
+    left = [case for case in cases if not ids and "slow" in case.spec.tags]
+    if len(left) == len(cases):
+        return list(cases)
+    if left:
+        names = " ".join(case.id for case in left)
+        typer.echo(f"left out, as they are tagged slow: {names} (name them to have them)", err=True)
+    return [case for case in cases if case not in left]
 
 
 def roots(ids: Sequence[str]) -> list[Path]:

@@ -61,7 +61,9 @@ def conformance(
     for option, path in (("--badge", badge), ("--json", to_json)):
         if path is not None and not path.absolute().parent.is_dir():
             raise BridgeError(f"{option} {path}: there is no folder {path.parent}; make it, or name another")
-    entries = [Entry.of_case(case, limit) for case in find(common.split(cases) or [], [resource("cases")])]
+    ids = common.split(cases) or []
+    chosen = common.swift(find(ids, [resource("cases")]), ids)
+    entries = [Entry.of_case(case, limit) for case in chosen]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = referee.judge(
             entries,

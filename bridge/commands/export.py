@@ -29,7 +29,7 @@ def export_reference(
     from bridge.report.terminal import console
 
     places = common.roots(cases or [])
-    found = find(cases or [], places)
+    found = common.swift(find(cases or [], places), cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     without = export(found, folder, force, named=bool(cases))

@@ -43,7 +43,9 @@ def league(
     from bridge.resources import find as resource
     from bridge.store import Store
 
-    entries = [Entry.of_case(case, limit) for case in find(common.split(cases) or [], [resource("cases")])]
+    ids = common.split(cases) or []
+    found = common.swift(find(ids, [resource("cases")]), ids)
+    entries = [Entry.of_case(case, limit) for case in found]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = referee.judge(
             entries,

@@ -25,7 +25,8 @@ PATIENCE = 600.0
 @common.ending
 def record(
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE]...", help="Ids of cases; all if none is named.")
+        list[str] | None,
+        typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
     ] = None,
     engines: common.Engines = None,
     jobs: common.Jobs = None,
@@ -52,7 +53,7 @@ def record(
     from bridge.store import Store
 
     places = common.roots(cases or [])
-    found = find(cases or [], places)
+    found = common.swift(find(cases or [], places), cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     chosen = here(common.split(engines))

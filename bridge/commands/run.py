@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @common.ending
 def run(
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE]...", help="Ids of cases; all if none is named.")
+        list[str] | None,
+        typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
     ] = None,
     engines: common.Engines = None,
     profile: common.Profiles = common.Which.default,
@@ -69,7 +70,7 @@ def run(
     if report is not None:
         make_folder(report, f"--report {report}")
     places = common.roots(cases or [])
-    found = find(cases or [], places)
+    found = common.swift(find(cases or [], places), cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     entries = [Entry.of_case(case, limit) for case in found]
