@@ -264,12 +264,22 @@ def starts(prepared: Products, moments: float, many: bool) -> Iterator[Vector]:
             yield theta
 
 
+def balanced(prepared: Products) -> bool:
+    """Whether there is one grouping factor, and all its levels have the same Z_l'Z_l."""
+    R = prepared.R
+    return len(prepared.blocks) == 1 and bool((np.abs(R - R[..., :1]) <= 1e-12 * abs(R[0, 0, 0])).all())
+
+
 def optimum(prepared: Products, many: bool = False) -> Optimum:
-    """The lowest point found from all starts; moments alone where they are the optimum, in balanced data."""
+    """The lowest point found from all starts; moments alone where data are balanced and these are it."""
+    if not many and balanced(prepared):
+        at = attempted(prepared, prepared.start, False)
+        if at is not None:
+            unit = units(prepared, at.theta)
+            if settled(at, at.gradient * unit, unit):
+                return Optimum(at, True)
     first = attempted(prepared, prepared.start)
     found = [] if first is None else [settle(prepared, first)]
-    if found and found[0].at is first and found[0].converged and not many:
-        return found[0]
     for theta in starts(prepared, math.inf if first is None else first.value, many):
         found.append(settle(prepared, point(prepared, theta)))
     return min(found, key=lambda o: o.value)

@@ -102,14 +102,17 @@ def eliminated(N: Matrix, right: Matrix) -> tuple[Matrix, Matrix]:
     """
     k = N.shape[-3]
     M = np.einsum("...ijq,...kjq->...ikq", N, N)
-    M[..., range(k), range(k), :] += 1.0
+    diagonal = np.einsum("...iiq->...iq", M)
+    diagonal += 1.0
     A = np.concatenate([M, np.broadcast_to(right, (*M.shape[:-2], *right.shape[-2:]))], axis=-2)
+    logs = np.zeros(())
     for j in range(k):
         row = A[..., j, j:, :]
+        logs = logs + np.log(row[..., 0, :])
         row /= np.sqrt(row[..., :1, :])
         if j < k - 1:
             A[..., j + 1 :, j + 1 :, :] -= row[..., 1 : k - j, None, :] * row[..., None, 1:, :]
-    return A[..., k:, :], 2 * np.log(A[..., range(k), range(k), :]).sum(-2)
+    return A[..., k:, :], logs
 
 
 def spread(blocks: Matrix) -> Any:
@@ -378,7 +381,7 @@ def curvature(
         else:
             W[b.index] = (h[-1].reshape(d, k, -1).swapaxes(0, 1) @ at.D.swapaxes(1, 2)).sum(0)
         bent = 2 * b.basis.reshape(d, -1) @ (gammas[number] @ b.basis).reshape(d, -1).T
-        out[np.ix_(b.index, b.index)] += bent
+        out[b.index[:, None], b.index] += bent
     W = W[:, :m]
     z = scaled(p, W.T[None], [f[None] for f in at.factors], True)[0] if p.q2 else W.T
     z = lapack.dtrtrs(at.L[:m, :m], z, lower=1)[0] if m else z
@@ -391,7 +394,7 @@ def curvature(
             else:
                 quad = W[b.index][:, c.at] @ h[u].T
             part = 2 * quad - G[t] @ grams[t][u - (t > 0)] @ G[u].T if grams else quad
-            out[np.ix_(b.index, c.index)] += part
+            out[b.index[:, None], c.index] += part
             if u > t:
-                out[np.ix_(c.index, b.index)] += part.T
+                out[c.index[:, None], b.index] += part.T
     return out

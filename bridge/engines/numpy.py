@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class Numpy:
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
         """Fit; `tight` descends from many starts, `default` from the best of a line of them."""
         start = time.perf_counter()
-        blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
+        asked: Any = {"engine": self.name, "method": method, "profile": profile, "versions": self.version()}
         try:
             reason = self.supports(model, method) or unfit(model)
             if reason:
@@ -72,12 +72,13 @@ class Numpy:
             prepared = products(model, method)
             best = optimum(prepared, many=profile == "tight")
             found, sigma = tidy(model, prepared, best)
-            y = model.y - model.y.mean()
+            y = model.y - model.y.sum() / model.n
             if sigma <= EXACT * math.sqrt(float(y @ y) / model.n):
                 raise ModelError("the fixed and random effects fit the response exactly")
         except (ModelError, np.linalg.LinAlgError) as error:
-            return blank.having(status="refused", reason=str(error))
-        return blank.having(
+            return Fit(**asked, status="refused", reason=str(error))
+        return Fit(
+            **asked,
             rows=found,
             loglik=-best.value / 2,
             sigma=sigma,

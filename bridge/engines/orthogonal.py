@@ -29,7 +29,7 @@ def orthonormal(A: Matrix, root: Vector | None = None) -> Basis:
     """
     n, p = A.shape
     Q = A.T.copy()
-    constant = ((Q.T[0] == A).all(0) & (A[0] != 0)).nonzero()[0]
+    constant = ((Q[:, :1] == Q).all(1) & (A[0] != 0)).nonzero()[0]
     where = int(constant[0]) if len(constant) else None
     center = np.eye(p)
     if where is not None:
@@ -80,26 +80,29 @@ def sums(values: Matrix, index: NDArray[np.intp], q: int) -> Matrix:
 
 def levelled(Q: Matrix, blocks: Matrix, index: NDArray[np.intp]) -> Matrix:
     """Sum over a of rows Q[a] (n,) times their level's blocks[a] (columns, q); (columns, n)."""
-    out: Matrix = Q[0] * blocks[0][:, index]
+    out: Matrix = Q[0] * blocks[0].take(index, -1)
     for q, block in zip(Q[1:], blocks[1:], strict=True):
-        out += q * block[:, index]
+        out += q * block.take(index, -1)
     return out
 
 
 def level_bases(Z: Matrix, index: NDArray[np.intp], q: int) -> tuple[Matrix, Matrix]:
     """Q (k, n) and upper triangular R (k, k, q) with Z_l = Q_l R_l in each level.
 
-    Gram-Schmidt, twice: Q is orthonormal to rounding. A direction that a level does not have (one row,
-    constant x) has zeros in Q and R.
+    Gram-Schmidt, again where half of a column went (Kahan's "twice is enough", in Parlett 1980): Q is
+    orthonormal to rounding. What a level does not have (one row, constant x) is zero in Q and R.
     """
     Q, R = Z.copy(), np.zeros((len(Z), len(Z), q))
     for j, column in enumerate(Q):
-        least = ROUNDING**2 * sums(column * column, index, q)
+        square = np.bincount(index, column * column, q)
+        least = ROUNDING**2 * square
         for _ in range(2 if j else 0):
-            part = sums(Q[:j] * column, index, q)
-            column -= np.einsum("in,in->n", Q[:j], part[:, index])
+            part, before = sums(Q[:j] * column, index, q), square
+            column -= np.einsum("in,in->n", Q[:j], part.take(index, -1))
             R[:j, j] += part
-        square = sums(column * column, index, q)
+            square = np.bincount(index, column * column, q)
+            if (square >= 0.5 * before).all():
+                break
         R[j, j] = np.sqrt(square, where=square > least, out=np.zeros(q))
-        column *= np.divide(1.0, R[j, j], out=np.zeros(q), where=R[j, j] > 0)[index]
+        column *= np.divide(1.0, R[j, j], out=np.zeros(q), where=R[j, j] > 0).take(index)
     return Q, R

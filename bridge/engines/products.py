@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from bridge.engines.orthogonal import Basis, coordinates, level_bases, levelled, orthonormal, sums
 from bridge.errors import ModelError
@@ -153,6 +155,13 @@ class Products:
         return self.large or self.C.size > HEAVY
 
 
+@cache
+def triangle(k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of a lower triangle, by columns."""
+    column, row = np.triu_indices(k)
+    return row, column
+
+
 def layout(
     model: Model, root: Vector | None, fixed: Basis | None = None
 ) -> tuple[tuple[Term, ...], tuple[Block, ...], list[Matrix]]:
@@ -164,10 +173,10 @@ def layout(
         Z, T = coordinates(term, root, fixed if np.array_equal(term.Z, model.X) else None)
         columns.append(Z)
         k, q, first = len(Z), len(term.levels), term.group == largest
-        upper = np.triu_indices(k)
-        theta = slice(place, place + len(upper[0]))
+        tril = triangle(k)
+        theta = slice(place, place + len(tril[0]))
         at = slice(width, width + k) if first else slice(0, k)
-        made = Term(k, q, 0 if first else blocks + 1, at, theta, T, (upper[1], upper[0]))
+        made = Term(k, q, 0 if first else blocks + 1, at, theta, T, tril)
         if first:
             width += k
         else:
@@ -199,7 +208,7 @@ def fixed_part(
     beta = np.zeros(model.p)
     y = model.y if model.offset is None else model.y - model.offset
     if where is not None:
-        mean = y.mean() if root is None else float(root**2 @ y) / float(root @ root)
+        mean = y.sum() / len(y) if root is None else float(root**2 @ y) / float(root @ root)
         beta[where] = mean / model.X[0, where]
         y = y - mean
     residual = y if root is None else root * y
@@ -266,11 +275,11 @@ def moments(R: Matrix, a: Matrix, term: Term, within: float, reml: bool) -> Vect
     R (k, k, q) and a = Q'y (k, q) are those of the levels' bases.
     """
     k = term.k
-    theta: Vector = np.eye(k)[term.tril]
-    sizes = R[range(k), range(k)]
+    identity: Vector = (term.tril[0] == term.tril[1]).astype(float)
+    sizes = np.einsum("iiq->iq", R)
     share = sizes.min(0) > 1e-3 * sizes.max(0) if k > 1 else sizes[0] > 1e-4 * sizes.max()
     if share.sum() <= k or not within > 0:
-        return theta
+        return identity
     if not share.all() or (k > 1 and len(share) > 2 * MANY):
         some = share.nonzero()[0][:: 1 + int(share.sum()) // MANY if k > 1 else 1]
         R, a = R[:, :, some], a[:, some]
@@ -280,12 +289,12 @@ def moments(R: Matrix, a: Matrix, term: Term, within: float, reml: bool) -> Vect
     flat = inverse.transpose(1, 0, 2).reshape(k, -1)
     G = b.T @ b / (len(b) - reml) / within - flat @ flat.T / len(b)
     if not np.isfinite(G).all():
-        return theta
-    w, V = np.linalg.eigh(G)
+        return identity
+    w, V, _ = lapack.dsyevd(G)
     least = LEAST * max(1.0, w[-1])
     if w[0] < least:
         G = (V * np.maximum(w, least)) @ V.T
-    theta[:] = np.linalg.cholesky(G)[term.tril]
+    theta: Vector = lapack.dpotrf(G, lower=1)[0][term.tril]
     return theta
 
 

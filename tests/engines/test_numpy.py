@@ -17,6 +17,7 @@ from bridge.engines.descent import optimum
 from bridge.engines.deviance import point
 from bridge.engines.estimates import estimates
 from bridge.engines.numpy import Numpy
+from bridge.engines.orthogonal import level_bases
 from bridge.engines.products import products
 from bridge.model import build
 from bridge.resources import find
@@ -435,6 +436,22 @@ def test_sparse_is_dense(formula, method, monkeypatch):
     assert one.converged
     assert other.converged
     assert one.value == pytest.approx(other.value, rel=1e-13)
+
+
+@pytest.mark.parametrize("angle", [1.0, 1e-5, 1e-10, 0.0])
+def test_bases_of_levels(angle):
+    """Bases not orthonormal to rounding, or another Z, where columns of a level are nearly parallel."""
+    rng = np.random.default_rng(4)
+    index = np.array([0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3])
+    Z = rng.normal(size=(3, 12))
+    Z[1] = 2 * Z[0] + angle * Z[1]
+    Q, R = level_bases(Z, index, 4)
+    for level in range(4):
+        here = Q[:, index == level]
+        np.testing.assert_allclose(here.T @ R[:, :, level], Z[:, index == level].T, rtol=0, atol=1e-13)
+        kept = R[range(3), range(3), level] > 0
+        np.testing.assert_allclose(here @ here.T, np.diag(kept.astype(float)), rtol=0, atol=1e-14)
+        assert kept.sum() == min(2 if angle == 0 else 3, (index == level).sum())
 
 
 @pytest.mark.parametrize("formula", ["y ~ x + (1 + x + z | g)", "y ~ x + (1 | g) + (1 + x + z | h)"])
