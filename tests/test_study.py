@@ -346,6 +346,18 @@ def test_designs_are_not_all_in_memory(tmp_path: Path) -> None:
     assert len(kept) < 15
 
 
+def test_an_engine_that_can_fit_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study would end in a table of UNSUPPORTED, or refuse an engine that can fit a part of it."""
+    from bridge.engines.numpy import Numpy
+
+    monkeypatch.setattr(
+        Numpy, "supports", lambda self, model, method: "ML only" if method == "REML" else None
+    )
+    with pytest.raises(CaseError, match="engines: numpy: ML only; take it out"):
+        check(study(tmp_path, engines=("numpy",)))
+    check(study(tmp_path, engines=("numpy",), methods=("REML", "ML")))
+
+
 def test_an_engine_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A study would end in a table of UNAVAILABLE."""
     from bridge import engines

@@ -230,7 +230,7 @@ def _verdicts(
                 "silent": said.silent,
                 "verdict": str(said.verdict),
                 "claim": said.claim,
-                "reason": "" if said.verdict.passes else said.reason,
+                "reason": "" if said.verdict.passes or said.verdict.neutral else said.reason,
             }
 
 

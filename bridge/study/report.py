@@ -123,18 +123,17 @@ def failing(summary: Summary) -> list[dict[str, Any]]:
             silent[name] += tally.silent
     found = []
     for name, verdicts in counts.items():
-        n = sum(verdicts.values())
-        row = {"who": name, "n": n, "verdicts": dict(verdicts)}
-        wrong = sum(k for verdict, k in verdicts.items() if _fails(Verdict(verdict)))
+        said = {verdict: k for verdict, k in verdicts.items() if not Verdict(verdict).neutral}
+        n = sum(said.values())
+        if not n:
+            continue
+        row: dict[str, Any] = {"who": name, "n": n, "verdicts": said}
+        wrong = sum(k for verdict, k in said.items() if not Verdict(verdict).passes)
         for kind, count in (("failed", wrong), ("silent", silent[name])):
             low, high = wilson(count, n)
             row |= {kind: count / n, f"{kind}_low": low, f"{kind}_high": high}
         found.append(row)
     return found
-
-
-def _fails(verdict: Verdict) -> bool:
-    return not (verdict.passes or verdict.neutral)
 
 
 def _agreement(summary: Summary, rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -68,6 +69,7 @@ def check(study: Study, yes: bool = False) -> Ready:
         raise CaseError("grid: two places have the same design; remove one of the values")
     for cell in cells:
         _identified(study, cell)
+    _expressible(study, cells)
     return Ready(study, cells)
 
 
@@ -89,6 +91,18 @@ def _identified(study: Study, cell: Cell) -> None:
                 "and no further factors, weights or offset; use the engine numpy"
             )
         Plan.of(cell.model, "REML")
+
+
+def _expressible(study: Study, cells: Sequence[Cell]) -> None:
+    """CaseError if an engine cannot express any design by any method: all its fits would be refused."""
+    for name in study.engines:
+        if name == BATCH:
+            continue
+        engine = engines.get(name)
+        refusals = (engine.supports(cell.model, method) for cell in cells for method in study.methods)
+        reasons = list(takewhile(lambda reason: reason is not None, refusals))
+        if len(reasons) == len(cells) * len(study.methods):
+            raise CaseError(f"engines: {name}: {reasons[0]}; take it out, or change the design or methods")
 
 
 def run(ready: Ready, folder: Folder, maker: Maker, progress: Progress | None = None) -> int:

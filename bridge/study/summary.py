@@ -18,6 +18,7 @@ import numpy as np
 from bridge.study.cell import Cell
 from bridge.study.chunk import Chunk
 from bridge.study.folder import Folder
+from bridge.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,11 +112,12 @@ class Tally:
         for name in ("converged", "singular"):
             share = getattr(self, name) / max(self.replicates, 1)
             out |= {name: share, f"{name}_mcse": math.sqrt(share * (1 - share) / max(self.replicates, 1))}
-        judged = sum(self.verdicts.values())
+        judged = sum(count for name, count in self.verdicts.items() if not Verdict(name).neutral)
+        if self.verdicts:
+            out |= {f"verdict_{name}": count for name, count in sorted(self.verdicts.items())}
         if judged:
             low, high = wilson(self.silent, judged)
             out |= {"judged": judged, "silent": self.silent / judged, "silent_low": low, "silent_high": high}
-            out |= {f"verdict_{name}": count for name, count in sorted(self.verdicts.items())}
         return out
 
 
