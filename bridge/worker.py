@@ -61,6 +61,7 @@ class Desk:
         self.frames = Shelf(2)
         self.models = Shelf(4)
         self.started: set[str] = set()
+        self.printed = os.dup(1)  # the file behind stdout and stderr, in case that an engine closes them
 
     def serve(self, head: dict[str, Any]) -> None:
         """Answer one request."""
@@ -84,12 +85,15 @@ class Desk:
             self.start(engine, head["target"])
         except UnavailableError as error:
             return _message(Fit(**common, status="unavailable", reason=str(error)), 0.0)
+        except (Exception, SystemExit) as error:
+            reason = f"engine {head['engine']}: its start() failed: {_text(error)}"
+            return _message(Fit(**common, status="unavailable", reason=reason), 0.0)
         self.pipe.send({"state": "started"})
         begin = perf_counter()
         model = self.model(head)
-        forget_output()
+        forget_output(self.printed)
         fit = answer(engine, own(model), head)
-        printed = output()
+        printed = output(self.printed)
         fit = fit.having(**common, messages=(*map(str, fit.messages), *([printed] if printed else [])))
         return _message(fit, begin)
 
@@ -170,8 +174,12 @@ def answer(engine: Engine, model: Model, head: dict[str, Any]) -> Fit:
     blank = Fit(engine.name, method, profile)
     begin = perf_counter()
     try:
-        if reason := engine.supports(model, method):
-            return blank.having(status="unsupported", reason=str(reason))
+        reason: object = engine.supports(model, method)
+        if not isinstance(reason, str | None):
+            reason = f"its supports() gave {reason!r:.80}; make it None, or a sentence that says why not"
+            return blank.having(status="crashed", reason=reason)
+        if reason:
+            return blank.having(status="unsupported", reason=reason)
         begin = perf_counter()
         fit = engine.fit(model, method, profile)
     except UnavailableError as error:
@@ -235,17 +243,21 @@ def _message(fit: Fit, begin: float) -> Message:
     return {"state": "done", "seconds": seconds}, sink.getvalue().to_pybytes()
 
 
-def forget_output() -> None:
-    """Empty the file behind stdout and stderr."""
+def forget_output(printed: int) -> None:
+    """Empty the file behind stdout and stderr, and open them again if the last engine closed them."""
     _flush()
-    os.ftruncate(1, 0)
-    os.lseek(1, 0, os.SEEK_SET)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        os.dup2(printed, number)
+        if getattr(sys, name) is None or getattr(sys, name).closed:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False, encoding="utf-8"))
+    os.ftruncate(printed, 0)
+    os.lseek(printed, 0, os.SEEK_SET)
 
 
-def output() -> str:
+def output(printed: int) -> str:
     """What was printed since `forget_output`, its last `OUTPUT` characters."""
     _flush()
-    return tail(1)
+    return tail(printed)
 
 
 def tail(file: int) -> str:
@@ -257,7 +269,8 @@ def tail(file: int) -> str:
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()
+            with suppress(OSError, ValueError):  # an engine may have closed it
+                stream.flush()
     ctypes.CDLL(None).fflush(None)
 
 

@@ -107,6 +107,36 @@ def test_output_of_compiled_code_is_carried(fit):
     assert fit("Returns").messages == ()
 
 
+@pytest.mark.parametrize("what", ["files", "streams"])
+def test_an_engine_that_closes_its_output_loses_nothing(fakes, monkeypatch, what):
+    """Its answer would be lost, or the next engine's print() be an error of the next engine."""
+    monkeypatch.setenv("FAKES_CLOSE", what)
+    with Worker() as worker:
+        assert worker.fit(task("Closes")).status == "ok"
+        printed = worker.fit(task("Prints")).messages[-1]
+    assert set(printed.splitlines()) == {"from C", "from Python", "to stderr"}
+
+
+@pytest.mark.parametrize("said", ["True", "False"])
+def test_supports_says_why(fakes, monkeypatch, said):
+    """False, meant as no, would be taken for yes, and a True be the whole of the reason."""
+    monkeypatch.setenv("FAKES_SUPPORTS", said)
+    with Worker() as worker:
+        answer = worker.fit(task("Answers"))
+    assert (answer.status, answer.reason) == (
+        "crashed",
+        f"its supports() gave {said}; make it None, or a sentence that says why not",
+    )
+
+
+def test_software_that_does_not_start_is_not_available(fit):
+    """It would be a crash, with a line of the traceback for a reason."""
+    answer = fit("StartFails")
+    assert answer.status == "unavailable"
+    assert answer.reason == "engine fakes:StartFails: its start() failed: OSError: no licence file"
+    assert fit("Returns").status == "ok"
+
+
 def test_output_is_bounded(fit):
     """A talkative engine would fill the store."""
     (printed,) = fit("Chatters").messages

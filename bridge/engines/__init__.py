@@ -77,7 +77,9 @@ def check(name: str) -> None:
         try:
             get(name)
         except UnavailableError as error:
-            raise BridgeError(f"{error}; mend the name, or put its folder on PYTHONPATH") from None
+            unfound = isinstance(error.__cause__, ImportError | AttributeError | ValueError)
+            advice = "; mend the name, or put its folder on PYTHONPATH" if unfound else ""
+            raise BridgeError(f"{error}{advice}") from None
 
 
 def get(name: str) -> Engine:

@@ -195,6 +195,35 @@ class Prints(Returns):
         return super().answer(model, method, profile).having(messages=("its own",))
 
 
+class Closes(Returns):
+    """Closes its stdout and stderr, as Python has them or, by FAKES_CLOSE, as the system does."""
+
+    def answer(self, model: Model, method: Method, profile: Profile) -> Any:
+        """As the good one."""
+        if os.environ["FAKES_CLOSE"] == "files":
+            os.closerange(1, 3)
+        else:
+            sys.stdout.close()
+            sys.stderr.close()
+        return super().answer(model, method, profile)
+
+
+class Answers(Returns):
+    """Its supports() answers yes or no."""
+
+    def supports(self, model: Model, method: Method) -> Any:
+        """FAKES_SUPPORTS."""
+        return os.environ["FAKES_SUPPORTS"] == "True"
+
+
+class StartFails(Returns):
+    """Its software does not start."""
+
+    def start(self) -> None:
+        """Never."""
+        raise OSError("no licence file")
+
+
 class Chatters(Returns):
     """Prints far too much."""
 
