@@ -70,12 +70,13 @@ def words(fit: FitResult | None) -> str:
 
 
 def changes(runs: Sequence[Results]) -> Iterator[tuple[Key, Row, str]]:
-    """Fits whose verdict is not the same in all runs: their words, and why."""
+    """Fits whose verdict, or whose warning, is not the same in all runs, nor right in all: words, and why."""
     found = [{fit.key: fit for fit in run.fits} for run in runs]
     for key in sorted({key for fits in found for key in fits}):
         fits = [run.get(key) for run in found]
         said = tuple(map(words, fits))
-        if len(set(said) - {"–"}) > 1:
+        wrong = any(fit is not None and not fit.verdict.passes for fit in fits)
+        if wrong and len(set(said) - {"–"}) > 1:
             reasons = dict.fromkeys(
                 fit.known.reason if fit.known else fit.reason
                 for fit in fits
