@@ -293,8 +293,7 @@ def test_record_keeps_what_r_gives_beside_other_environments(case: Case, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "mine: 4 ok; written" in done.stdout
     assert "mine: 4 ok; as it was" in program(*words, cwd=tmp_path).stdout
-    found = {(r.fit.engine, r.fit.profile, r.fit.versions["R"]): r.fit for r in read(case.folder / FILE)}
-    assert len(found) == 5
+    assert len(read(case.folder / FILE)) == 5
     said = program("-m", "bridge.cli", "run", "--engines", ENGINES, cwd=tmp_path).stdout
     assert "recorded" not in said
     told = pytest_in(tmp_path, "--lmm-engines", ENGINES, "--lmm-require", "lme4,lm")
