@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 QUANTITIES = ("beta", "var", "BLUP")
 BLUPS = 2
 """BLUPs of one pair of fits that are kept for each term: those furthest apart."""
-MOST = 500
-"""Pairs of each quantity that are kept."""
+MOST = 800
+"""Pairs of each quantity that are kept: half those furthest apart, half an even choice of the others."""
 R = "lme4"
 
 
 def pairs(agreement: Agreement) -> tuple[list[Pair], int]:
     """Slopes, variances and BLUPs of each Python engine beside lme4's, or the first R engine's.
 
-    Right or wrong, default profile. Those furthest apart where there are too many; the second number says
-    how many others were left out.
+    Right or wrong, default profile. Where there are too many, those furthest apart and, of the others, every
+    so many-th by distance; the second number says how many were left out.
     """
     spoken = {name: _language(name) for name in {j.fit.engine for j in agreement.judgements}}
     fits: dict[tuple[str, str, str], Judgement] = {}
@@ -47,8 +47,17 @@ def pairs(agreement: Agreement) -> tuple[list[Pair], int]:
             found += made
             left += fewer
     found.sort(key=lambda pair: -pair.difference if pair.difference == pair.difference else -float("inf"))
-    kept = [pair for q in QUANTITIES for pair in [p for p in found if p.quantity == q][:MOST]]
+    kept = [pair for q in QUANTITIES for pair in _chosen([p for p in found if p.quantity == q])]
     return kept, left + len(found) - len(kept)
+
+
+def _chosen(pairs: list[Pair]) -> list[Pair]:
+    """At most `MOST` of pairs in order of distance."""
+    if len(pairs) <= MOST:
+        return pairs
+    far, near = pairs[: MOST // 2], pairs[MOST // 2 :]
+    step = len(near) / (MOST // 2)
+    return far + [near[int(i * step)] for i in range(MOST // 2)]
 
 
 def _of(mine: Judgement, other: Judgement) -> tuple[list[Pair], int]:

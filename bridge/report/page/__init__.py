@@ -193,9 +193,9 @@ def payload(results: Results) -> dict[str, Any]:
             if key not in known:
                 known[key] = len(table)
                 table.append((text.where(row), right, text.clean(row.scale)))
-            numbers = (_short(row.estimate, digits), _short(row.difference, 3), _short(row.tolerance, 2))
-            rows.append([known[key], *numbers, _short(row.lre, 3), int(row.ok)])
-        fits.append(_entry(fit, rows))
+            numbers = (_short(row.estimate, digits), _short(row.difference, 2), _short(row.tolerance, 2))
+            rows.append((known[key], *numbers, _short(round(row.lre, 1), 3), int(row.ok)))
+        fits.append(_entry(fit, [list(column) for column in zip(*rows, strict=True)]))
     return {"cases": cases, "fits": fits, "rows": shown}
 
 

@@ -93,7 +93,9 @@
   function table(fit) {
     const keys = data.rows[`${fit.case}\n${fit.method}`];
     const head = ["quantity", "engine", "certified", "difference", "in", "allowed", "digits", ""];
-    const lines = (fit.rows ?? []).map(([key, estimate, difference, tolerance, digits, ok]) => {
+    const [places, ...columns] = fit.rows;
+    const lines = places.map((key, row) => {
+      const [estimate, difference, tolerance, digits, ok] = columns.map((column) => column[row]);
       const [what, reference, scale] = keys[key];
       const cells = [estimate, reference, difference, scale, tolerance, digits === "NaN" ? "" : digits].map((value, i) =>
         make("td", value === "NaN" && i < 2 ? "" : shown(value), { class: i === 3 ? "nowrap" : "n" }));
