@@ -28,6 +28,7 @@ def frame() -> pd.DataFrame:
             "k": [f"{a}/{b % 3}" for a, b in zip(h, row, strict=True)],
             "f": pd.Categorical.from_codes(row % 3, ["mid", "lo", "hi"]),
             "o": pd.Categorical.from_codes(row % 3, ["mid", "lo", "hi"], ordered=True),
+            "w": np.array([0.5, 1.0, 2.0, 4.0, 1.5, 3.0])[row],
             "number": np.array([10, 9, 1, 100, 2, -3, 0, 7, 8])[g],
         }
     )

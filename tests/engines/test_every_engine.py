@@ -80,7 +80,7 @@ class Bench:
     def __init__(self, worker: Worker, frame: pd.DataFrame) -> None:
         self.worker, self.frame = worker, data.normalise(frame)
 
-    def fit(self, name, formula, method="REML", profile="default", order=None):
+    def fit(self, name, formula, method="REML", profile="default", order=None, **known):
         """The model, and the engine's Fit of it, rows reordered if asked; skipped if it is not here."""
         try:
             engines.versions(name)
@@ -88,8 +88,8 @@ class Bench:
             pytest.skip(str(error))
         frame = self.frame if order is None else self.frame.iloc[order].reset_index(drop=True)
         content = f"frame {'' if order is None else order[:9].tolist()}"
-        task = Task("frame", frame, content, formula, method, f"watched:{name}", profile)
-        return build(formula, frame), self.worker.fit(task)
+        task = Task("frame", frame, content, formula, method, f"watched:{name}", profile, **known)
+        return build(formula, frame, **known), self.worker.fit(task)
 
 
 @pytest.fixture
@@ -192,6 +192,16 @@ def test_order_of_rows_does_not_matter(name, bench):
     )
     assert one == pytest.approx(other, abs=1e-3)
     assert len({round(value, 6) for value in one.values()}) == len(one) == 9
+
+
+@pytest.mark.parametrize("role", ["weights", "offset"])
+@every
+def test_weights_and_offset_are_left_alone(name, role, bench):
+    """The next engine would be given other weights, or another offset, than this one."""
+    method = METHODS.get(name, ["REML"])[0]
+    model, fit = bench.fit(name, "y ~ x + (1 | g)", method, **{role: "w"})
+    assert fit.reason == (engines.get(name).supports(model, method) or "")
+    assert fit.status == ("unsupported" if fit.reason else "ok")
 
 
 @pytest.mark.parametrize("name", [name for name in PYTHON if name != "numpy"])

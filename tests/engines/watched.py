@@ -24,6 +24,7 @@ class Watched:
     def fit(self, model: Any, method: Any, profile: Any) -> Fit:
         """The engine's Fit."""
         arrays = [model.y, model.X, *(a for term in model.random for a in (term.Z, term.index))]
+        arrays += [known for known in (model.weights, model.offset) if known is not None]
         before = model.data.copy(deep=True), [a.copy() for a in arrays]
         fit = self._engine.fit(model, method, profile)
         pd.testing.assert_frame_equal(model.data, before[0])
