@@ -68,9 +68,11 @@ def test_a_disk_that_cannot_hold_it_is_told_before_work_starts(
     """The disk would be full after hours."""
     asked = study(tmp_path)
     ready, folder = check(asked), Folder.of(tmp_path / "out", asked)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 9000))
-    # 60 replicates, 2 designs, 1 estimand, 1 engine and 3 baselines: 480 rows
-    with pytest.raises(StoreError, match="out: 480 rows need 12 kB at least, and 9 kB are free; make room"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 6000))
+    # 60 replicates, 2 designs, 1 estimand: a batch and two baselines, of 24 and 16 bytes
+    with pytest.raises(
+        StoreError, match=r"out: what is left needs 6\.72 kB at least, and 6 kB are free; make room"
+    ):
         run(ready, folder, Here())
     assert unfinished(ready, folder)
 
@@ -94,8 +96,9 @@ def test_the_estimate_of_disk_comes_true(tmp_path: Path) -> None:
     files = list((folder.path / "chunks").glob("*.parquet"))
     size = sum(path.stat().st_size for path in files)
     assert found.size == pytest.approx(size, rel=0.2)
-    rows = sum(pq.read_metadata(path).num_rows for path in files)
-    assert size > cost.ROW * rows
+    rows = [row for path in files for row in pq.read_table(path, columns=["engine"]).to_pylist()]
+    batched = sum(row["engine"] == "batch" for row in rows)
+    assert size > cost.BATCHED * batched + cost.OTHER * (len(rows) - batched)
     assert found.speed > 0
     assert found.seconds == pytest.approx(6000 / found.speed)
 

@@ -11,15 +11,15 @@ from time import perf_counter
 from bridge.errors import CaseError, StoreError
 from bridge.study.cell import Cell
 from bridge.study.chunk import Chunk, lane
-from bridge.study.spec import Study
+from bridge.study.spec import BATCH, Study
 
 MOST_FITS = 5_000_000
 """Fits that a study makes without being asked twice."""
 MOST_DESIGNS = 2_000
 MOST_CHUNKS = 1_000_000
 """Files that one folder is asked to hold."""
-ROW = 25
-"""Bytes on disk of a row at least: baselines take 28, batches 30 to 60, judged fits more."""
+BATCHED, OTHER = 24, 16
+"""Bytes on disk of a row at least, of batches and of others: the doubles that no two replicates share."""
 BASE, NUMBER = 350e6, 40
 """Peak memory of a process, in bytes: Python, libraries and figures; and a number of a lane's responses."""
 ENOUGH = 0.5
@@ -86,10 +86,16 @@ def free(path: Path) -> int:
 
 def room(study: Study, cells: Sequence[Cell], left: Sequence[Chunk], path: Path) -> None:
     """StoreError if what is left of a study cannot fit where its folder is."""
-    rows = study.each * sum((chunk.stop - chunk.start) * len(cells[chunk.place].truths) for chunk in left)
-    if rows * ROW > (there := free(path)):
+    # No pooling leaves some estimands out.
+    batched, rest = (
+        len(study.methods) * (BATCH in study.engines),
+        study.each - ("no pooling" in study.baselines),
+    )
+    row = BATCHED * batched + OTHER * (rest - batched)
+    size = row * sum((chunk.stop - chunk.start) * len(cells[chunk.place].truths) for chunk in left)
+    if size > (there := free(path)):
         raise StoreError(
-            f"{path}: {rows:,} rows need {spelt(rows * ROW)} at least, and {spelt(there)} are free; "
+            f"{path}: what is left needs {spelt(size)} at least, and {spelt(there)} are free; "
             "make room, name another folder with -o, or lower replicates"
         )
 
