@@ -16,7 +16,7 @@ from bridge.fit import Fit, Row
 from bridge.judge import judge
 from bridge.model import build
 from bridge.reference import Reference
-from bridge.report import conventions, digits, document, markdown, tables
+from bridge.report import conventions, digits, document, markdown, tables, text
 from bridge.resources import find
 from bridge.verdict import Judgement, Verdict
 
@@ -72,9 +72,9 @@ def test_one_convention_and_no_df_add_no_rows() -> None:
 
 def test_the_report_has_each_engines_convention() -> None:
     """Nothing would say under which convention an engine was judged."""
-    text = markdown.document(Agreement(BOTH), 1.0, markdown.Extras())
-    assert "| glmmTMB | joint Hessian | +15 % | none |" in text
-    assert "| lmerTest | Phi |  | Satterthwaite |" in text
+    shown = markdown.document(Agreement(BOTH), 1.0, markdown.Extras())
+    assert "| glmmTMB | joint Hessian | +15 % | none |" in shown
+    assert "| lmerTest | Phi |  | Satterthwaite |" in shown
 
 
 @pytest.mark.parametrize("name", ["nobody", "no.module:Engine"])
@@ -115,3 +115,9 @@ def test_where_a_convention_has_no_definition_an_se_has_no_digits() -> None:
     fit, reference = Numpy().fit(model, "REML", "default"), Reference.polished(model, "REML")
     assert digits.correct(judge("", model, reference, fit, Joint()), "SE") == []
     assert min(digits.correct(judge("", model, reference, fit, Numpy()), "SE")) > 10
+
+
+def test_a_number_that_is_missing_is_named() -> None:
+    """The line about an SE that is NaN would have a hole where the number belongs."""
+    row = Comparison("self: SE", "", (), "x", math.nan, 2.5, math.nan, "relative, phi", 1e-4, math.nan)
+    assert text.explain(row) == "self: SE x: NaN, right is 2.5; NaN relative, phi, allowed 0.0001"

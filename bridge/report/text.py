@@ -146,6 +146,6 @@ def explain(row: Comparison) -> str:
     numbers = (
         ""
         if math.isnan(row.reference)
-        else f"{number(row.estimate, 10)}, right is {number(row.reference, 10)}; "
+        else f"{number(row.estimate, 10) or 'NaN'}, right is {number(row.reference, 10)}; "
     )
     return f"{where(row)}: {numbers}{size(row.difference)} {clean(row.scale)}, allowed {size(row.tolerance)}"
