@@ -47,7 +47,7 @@ oldest:
 	@$(PYTHON) -m venv --clear $(VENV)-oldest
 	@$(PYTHON) docker/oldest.py >$(VENV)-oldest/constraints.txt
 	@$(VENV)-oldest/bin/python -m pip install --quiet -c $(VENV)-oldest/constraints.txt --editable ".[test]"
-	@$(VENV)-oldest/bin/python -m pytest $(PYTEST)
+	@$(VENV)-oldest/bin/python -m pytest -m "not slow" $(PYTEST)
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,15 +1,16 @@
 #!/bin/sh
 # Installs, from Debian's or Ubuntu's packages, what is missing: Python's venv, R and the R engines.
 # The image, the Makefile and CI all use it; with CI set, also a browser, which the tests of the page
-# drive. It never stops a run: what cannot be installed is said in one line, and the engines that need it
-# are reported as unavailable.
+# drive, and a library of its driver's. It never stops a run: what cannot be installed is said in one line,
+# and the engines that need it are reported as unavailable.
 set -u
 
 tools="make python3 python3-venv"
 engines="r-base-core r-cran-lme4 r-cran-nlme r-cran-glmmtmb r-cran-lmertest r-cran-pbkrtest"
 browser=
-if [ -n "${CI:-}" ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
-    browser=chromium
+if [ -n "${CI:-}" ]; then
+    browser=libatomic1
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || browser="libatomic1 chromium"
 fi
 
 go_on() {

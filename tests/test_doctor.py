@@ -154,7 +154,7 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
 BAD = {
     "locale": ({"LC_ALL": "tlh_KX.UTF-8"}, (), 0, ""),
     "no R": ({"PATH": "/nowhere"}, (), 0, ""),
-    "report is a file": ({}, ("--report", "file"), 2, "--report file: cannot be made"),
+    "report is a file": ({}, ("--report", "file"), 2, "--report file: is a file; name a folder"),
     "store is a file": ({}, ("--store", "file"), 2, "store file"),
     "no space": ({"SPACE": "2000"}, (), 2, "cannot be written to (File too large); make room"),
     "no temporary folder": ({"SPACE": "0"}, (), 2, "No usable temporary directory"),

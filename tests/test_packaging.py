@@ -8,7 +8,6 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -87,8 +86,7 @@ def test_wheel_holds_the_package_alone(built: Path) -> None:
 
 def test_sdist_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
     """A wheel made from the source archive would lack cases, R files or a page of its own metadata."""
-    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
-        archive.extractall(tmp_path, filter="data")
+    subprocess.run(["tar", "-xzf", next(built.glob("*.tar.gz")), "-C", tmp_path], check=True)
     source = next(tmp_path.iterdir())
     assert (source / "tests" / "test_packaging.py").is_file()
     assert (source / "docker" / "install-system.sh").is_file()
