@@ -412,6 +412,12 @@ def test_the_command_reports(tmp_path: Path) -> None:
     said = (tmp_path / "out" / "report.md").read_text()
     assert "coverage Kenward-Roger" in said
     assert "<script>" not in said
+    (tmp_path / "study.toml").write_text(TEXT.replace("effect = 1.0", "effect = 2.0"))
+    other = program("-m", "bridge.cli", "study", "study.toml", "-o", "out", cwd=tmp_path)
+    assert "6 other chunks in out" in other.stdout
+    assert "finished already" not in other.stdout
+    again = program("-m", "bridge.cli", "study", "study.toml", "-o", "out", cwd=tmp_path)
+    assert "6 of 6 chunks are finished already in out" in again.stdout
     lost = program("-m", "bridge.cli", "study", "nowhere", cwd=tmp_path)
     assert lost.returncode == 2
     assert "founding-question" in lost.stderr

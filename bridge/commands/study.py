@@ -91,6 +91,8 @@ def study(
     folder = Folder.of(place, asked)
     if done := asked.chunks - len(unfinished(ready, folder)):
         tell(f"{done:,} of {asked.chunks:,} chunks are finished already in {place}")
+    if others := folder.files() - done:
+        tell(f"{others:,} other chunks in {place} (other designs, engines, replicates) are left alone")
     with _maker(jobs, dask) as maker, _watching() as progress:
         run(ready, folder, maker, progress)
     with err.status("Certifying a sample"):

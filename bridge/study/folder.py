@@ -58,6 +58,10 @@ class Folder:
         """Whether a chunk is finished. A file is whole or not there: it is renamed when written."""
         return self.file(cell, chunk).is_file()
 
+    def files(self) -> int:
+        """Chunks in the folder, of this study or of others."""
+        return sum(1 for _ in (self.path / "chunks").glob("[!.]*.parquet"))
+
     def keep(self, cell: Cell, chunk: Chunk, content: bytes) -> None:
         """Write a finished chunk; StoreError on a full disk, and finished ones stay."""
         write_bytes(content, self.file(cell, chunk))

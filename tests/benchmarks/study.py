@@ -1,8 +1,9 @@
 """What studies cost: fits a second, two processes against one, what Dask adds, time against replicates.
 
 ``OPENBLAS_NUM_THREADS=1 python -m tests.benchmarks.study engines`` (``pairs``, ``dask``, ``replicates``)
-prints the tables of docs/studies.md; ``replicates`` draws docs/figures/study-time.svg. CPU seconds, of this
-process and of those that it started, so that other work on the machine weighs less; wall time is told beside.
+prints the tables of docs/studies.md (``engines lme4,nlme``: of those); ``replicates`` draws
+docs/figures/study-time.svg. CPU seconds, of this process and of those that it started, so that other work on
+the machine weighs less; wall time is told beside.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
@@ -54,7 +55,7 @@ def spent(work: Callable[..., object], *given: Any) -> tuple[float, float, float
     return process_time() - own, children() - theirs, perf_counter() - wall
 
 
-def engines(more: int = 40) -> None:
+def engines(names: Sequence[str] = ENGINES, more: int = 40) -> None:
     """Fits a CPU second of each engine, and with drawing and judging; start-up taken off by difference."""
     from bridge.batch import Plan, fit
     from bridge.engines import available
@@ -67,7 +68,7 @@ def engines(more: int = 40) -> None:
     print("| engine | fits a CPU second | with drawing, judging and files |\n|---|---|---|")
     print(f"| batch | {4096 / alone:,.0f} | {4000 / whole:,.0f} |", flush=True)
     here = available()
-    for name in ENGINES:
+    for name in names:
         if not isinstance(here.get(name), dict):
             continue
         one = asked.model_copy(update={"engines": (name,)})
@@ -99,12 +100,12 @@ def adopting() -> None:
     CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
-def pairs(rounds: int = 9) -> None:
+def pairs(rounds: int = 7) -> None:
     """Two processes against one, in turns; the same chunks for both."""
     adopting()
     for label, asked in [
-        ("batch, chunk 2,000", founding(replicates=48_000, chunk=2000)),
-        ("statsmodels, judged, chunk 10", founding(engines=("statsmodels",), replicates=80, chunk=10)),
+        ("batch, chunk 2,000", founding(replicates=24_000, chunk=2000)),
+        ("statsmodels, judged, chunk 5", founding(engines=("statsmodels",), replicates=20, chunk=5)),
     ]:
         start = {
             jobs: spent(studied, asked.model_copy(update={"replicates": jobs}), Hands(jobs))
@@ -137,9 +138,9 @@ def dask(rounds: int = 5) -> None:
     cluster: Any = Cluster("local:1", patience=120)
     try:
         for label, asked in [
-            ("batch, chunk 2,000", founding(replicates=40_000, chunk=2000)),
-            ("batch, chunk 20,000", founding(replicates=80_000, chunk=20_000)),
-            ("statsmodels, judged, chunk 25", founding(engines=("statsmodels",), replicates=100, chunk=25)),
+            ("batch, chunk 2,000", founding(replicates=20_000, chunk=2000)),
+            ("batch, chunk 20,000", founding(replicates=40_000, chunk=20_000)),
+            ("statsmodels, judged, chunk 10", founding(engines=("statsmodels",), replicates=20, chunk=10)),
         ]:
             shares, bare = list[float](), list[float]()
             work = list(chunks(asked, 1))
@@ -219,4 +220,6 @@ def draw(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    {"engines": engines, "pairs": pairs, "dask": dask, "replicates": replicates}[sys.argv[1]]()
+    {"engines": engines, "pairs": pairs, "dask": dask, "replicates": replicates}[sys.argv[1]](
+        *(names.split(",") for names in sys.argv[2:])
+    )
