@@ -90,6 +90,9 @@ def test_compare_writes_a_page_of_ones_own_data(tmp_path: Path, monkeypatch: pyt
     page = Path("out.html").read_text()
     assert "trial-REML-numpy-default" in page
     assert "Approved by" in page
+    assert 'id="weights"' in page
+    assert 'data-picture="figures/shrinkage.svg"' in page
+    assert "results.parquet, beside this page" not in page
     refused = call("compare", "trial.csv", FORMULA, "--formal")
     assert (refused.exit_code, "--html" in refused.stderr) == (2, True)
 

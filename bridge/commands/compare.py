@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.commands import common
 from bridge.commands.report import Formal
 
+if TYPE_CHECKING:
+    from bridge.entry import Entry
+    from bridge.explanation import Explanation
+
+EXPLAINED = 5000
+"""Rows up to which the page shows what each cluster weighs: it takes time that grows with them."""
 Keep = Annotated[
     Path | None, typer.Option("--store", help="Folder to keep finished fits in; by default none are kept.")
 ]
@@ -52,6 +60,7 @@ def compare(
     from bridge.entry import Entry
     from bridge.errors import BridgeError
     from bridge.report import page
+    from bridge.report.explain import draw
     from bridge.report.gather import gather
     from bridge.report.terminal import console, show
     from bridge.run import LIMIT
@@ -82,9 +91,27 @@ def compare(
             watch=watch,
         )
         if html is not None:
-            found = gather(agreement, perf_counter() - begin, extras(agreement, referee, [entry]))
-            write_bytes(page.render(found, formal=formal).encode(), html)
+            more = extras(agreement, referee, [entry])
+            with TemporaryDirectory() as place:
+                drawn, weighed = Path(place), explained(entry)
+                pictures = {e.name: draw(e, drawn, Path("figures")) for e in weighed}
+                more = replace(more, explained=weighed, drawn=pictures)
+                found = gather(agreement, perf_counter() - begin, more)
+                write_bytes(page.render(found, drawn, formal, beside=False).encode(), html)
     show(agreement, console())
     if html is not None:
         console().print(f"Written: {html}", markup=False, soft_wrap=True)
     return agreement.exit_code
+
+
+def explained(entry: Entry) -> list[Explanation]:
+    """What clusters weigh in it, if it has any and they can be told."""
+    from bridge.errors import BridgeError
+    from bridge.explanation import of_entry
+
+    if not entry.model.random or entry.model.n > EXPLAINED:
+        return []
+    try:
+        return [of_entry(entry, entry.methods[0], None, [])]
+    except BridgeError:  # not identified, or nothing to explain: the verdicts say so
+        return []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 QUANTITIES = ("beta", "var", "BLUP")
 BLUPS = 2
-"""BLUPs of one pair of fits that are kept for each term: those furthest apart."""
+"""BLUPs of one pair of fits that are kept for each term, if there are several cases: those furthest apart."""
 MOST = 800
 """Pairs of each quantity that are kept: half those furthest apart, half an even choice of the others."""
 R = "lme4"
@@ -40,10 +40,11 @@ def pairs(agreement: Agreement) -> tuple[list[Pair], int]:
     theirs = R if R in r else r[0]
     found: list[Pair] = []
     left = 0
+    most = MOST if len({case for _, case, _ in fits}) == 1 else BLUPS
     for (engine, case, method), mine in fits.items():
         other = fits.get((theirs, case, method))
         if spoken[engine] == "Python" and other is not None:
-            made, fewer = _of(mine, other)
+            made, fewer = _of(mine, other, most)
             found += made
             left += fewer
     found.sort(key=lambda pair: -pair.difference if pair.difference == pair.difference else -float("inf"))
@@ -60,7 +61,7 @@ def _chosen(pairs: list[Pair]) -> list[Pair]:
     return far + [near[int(i * step)] for i in range(MOST // 2)]
 
 
-def _of(mine: Judgement, other: Judgement) -> tuple[list[Pair], int]:
+def _of(mine: Judgement, other: Judgement, most: int) -> tuple[list[Pair], int]:
     beside = {key(row): row for row in other.rows if row.quantity in QUANTITIES}
     groups: dict[tuple[str, str, str], list[tuple[float, Comparison, Comparison]]] = {}
     total = 0
@@ -71,7 +72,7 @@ def _of(mine: Judgement, other: Judgement) -> tuple[list[Pair], int]:
     kept = []
     for (quantity, _, _), these in groups.items():
         these.sort(key=lambda item: -item[0] if item[0] == item[0] else -float("inf"))
-        kept += these[:BLUPS] if quantity == "BLUP" else these
+        kept += these[:most] if quantity == "BLUP" else these
     made = [
         Pair(
             quantity=a.quantity,

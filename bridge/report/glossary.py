@@ -7,7 +7,7 @@ from bridge.report.grid import Grid
 from bridge.verdict import Verdict
 
 MEANING = {
-    Verdict.AGREE: "every number is within tolerance of the certified one",
+    Verdict.AGREE: "every number is within tolerance of the reference's, the exact optimum",
     Verdict.AGREE_SINGULAR: "the same, and a variance or correlation is at its boundary, as it should be",
     Verdict.FLAT: "the optimum is found, but the data hardly tell some number, which is beyond tolerance",
     Verdict.MULTIMODAL: "it ends in another local optimum, not the best",

@@ -212,6 +212,13 @@ class Requirement(_Part):
     worst: Number
     where: str
 
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        if self.met == self.checked:
+            return "met"
+        return "met but for known differences" if self.met + self.known == self.checked else "not met"
+
 
 class Results(_Part):
     """A whole run.

@@ -84,7 +84,11 @@ class Changes:
 
 
 def render(
-    results: Results, folder: Path | None = None, formal: bool = False, drift: Changes | None = None
+    results: Results,
+    folder: Path | None = None,
+    formal: bool = False,
+    drift: Changes | None = None,
+    beside: bool = True,
 ) -> str:
     """The page as text.
 
@@ -96,6 +100,8 @@ def render(
         With requirements, a place for signatures and every tolerance, for a validation team.
     drift : Changes, optional
         What changed since another run.
+    beside : bool
+        Whether results.parquet lies beside the page.
 
     Raises
     ------
@@ -142,14 +148,14 @@ def render(
         known=[fit for fit in results.fits if fit.known is not None],
         told=lambda fit: diagnosis.warned(fit.claim, fit.silent),
         spoken=spoken,
-        figures=list(charts.figures(results)),
+        figures=[f for f in charts.figures(results) if f.name != "digits" or not results.numbers],
         against=list(charts.against_r(results)),
         pictures=pictures_there,
         legend=LEGEND,
         glossary=glossary,
         formal=formal,
         drift=drift,
-        beside=folder is not None,
+        beside=beside and folder is not None,
         style=files("bridge.report.page").joinpath("style.css").read_text(encoding="utf-8"),
         script=script,
         hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

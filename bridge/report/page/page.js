@@ -92,7 +92,7 @@
 
   function table(fit) {
     const keys = data.rows[`${fit.case}\n${fit.method}`];
-    const head = ["quantity", "engine", "certified", "difference", "in", "allowed", "digits", ""];
+    const head = ["quantity", "engine", "reference", "difference", "in", "allowed", "digits", ""];
     const [places, ...columns] = fit.rows;
     const lines = places.map((key, row) => {
       const [estimate, difference, tolerance, digits, ok] = columns.map((column) => column[row]);
@@ -120,7 +120,7 @@
     document.getElementById("cell-h").textContent = `${fit.case}, ${fit.method}, ${fit.engine}${fit.profile === "default" ? "" : `, ${fit.profile}`}`;
     const list = make("dl"), say = (name, value) => value !== undefined && value !== "" && list.append(make("dt", name), make("dd", value));
     say("Model", about.formula && make("code", about.formula));
-    say("Unexpected", fit.surprise);
+    say("Unexpected", fit.surprise?.endsWith(fit.reason) ? "" : fit.surprise);
     say("Why", fit.reason);
     say("Cause", fit.cause === "none" ? "" : fit.cause);
     say("Told", fit.told);
@@ -136,7 +136,7 @@
     say("Time", fit.ms === "NaN" ? "" : `${shown(fit.ms)} ms`);
     say("Software", fit.versions);
     say("Recorded", fit.recorded && `not made on this machine but earlier, by ${fit.recorded}`);
-    const parts = [make("p", make("span", fit.words, { class: `badge ${fit.kind}` })), about.title ? make("p", about.title) : "", list];
+    const parts = [make("p", [make("span", fit.words, { class: `badge ${fit.kind}` }), fit.surprise ? " not expected" : ""]), about.title ? make("p", about.title) : "", list];
     if (fit.messages) parts.push(make("h3", "In its own words"), ...fit.messages.map((words) => make("pre", words)));
     if (fit.rows) parts.push(make("h3", "Numbers"), table(fit));
     if (fit.left) parts.push(make("p", `${fit.left} more rows, of smaller differences, are in results.parquet.`, { class: "note" }));
