@@ -14,8 +14,8 @@ from playwright.sync_api import sync_playwright
 
 FIGURES = Path(__file__).parent / "figures"
 SHOTS = {
-    "report": (1200, 760, "light", ""),
-    "report-cell": (1000, 640, "light", "sleepstudy-days2000-REML-lme4-default"),
+    "report": (1440, 900, "light", "matrix"),
+    "report-cell": (1000, 920, "light", "sleepstudy-days2000-REML-lme4-default"),
     "report-telephone": (360, 700, "dark", "matrix"),
 }
 
