@@ -26,20 +26,20 @@ def ratio(times: dict[str, float], other: str) -> float:
 
 @pytest.mark.needs_r
 def test_sleepstudy_against_lme4(sleepstudy):
-    """The engine, its formula and its design take more than a quarter of the time of lmer()."""
+    """The engine, its formula and its design take more than an eighth of the time of lmer()."""
     contestants = runners(DAYS, sleepstudy, "REML")
     assert contestants["numpy"]() == pytest.approx(contestants["lme4"](), abs=1e-5)
-    assert ratio(race(contestants, 30), "lme4") <= 0.25
+    assert ratio(race(contestants, 30), "lme4") <= 1 / 8
 
 
 def test_sleepstudy_against_glmm(sleepstudy):
-    """The fit alone takes more than five times as long as compiled glmm, which parses and codes besides."""
+    """The fit alone takes half as long again as compiled glmm, which parses and codes besides."""
     pytest.importorskip("glmm")
     model = build(DAYS, sleepstudy)
     contestants = runners(DAYS, sleepstudy, "REML")
     contestants["numpy"] = lambda: Numpy().fit(model, "REML", "default").loglik
     assert contestants["numpy"]() == pytest.approx(contestants["glmm"](), abs=1e-5)
-    assert ratio(race(contestants, 50), "glmm") <= 5
+    assert ratio(race(contestants, 50), "glmm") <= 1.5
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_insteval_against_glmm():
     contestants = runners(CROSSED, insteval(), "ML")
     del contestants["lme4"]
     assert -2 * contestants["numpy"]() == pytest.approx(237721.76877449, rel=1e-13)
-    assert ratio(race(contestants, 3), "glmm") <= 1.3
+    assert ratio(race(contestants, 3), "glmm") <= 1
 
 
 @pytest.mark.slow
@@ -66,6 +66,6 @@ def test_insteval_against_lme4():
 @pytest.mark.needs_r
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + (1 + x | g)"])
 def test_many_groups_against_lme4(formula):
-    """1e5 groups take more than a third of the time of lmer()."""
+    """1e5 groups take more than a fifth of the time of lmer()."""
     contestants = runners(formula, grouped(400_000, 100_000), "REML")
-    assert ratio(race(contestants, 1), "lme4") <= 1 / 3
+    assert ratio(race(contestants, 1), "lme4") <= 1 / 5
