@@ -19,6 +19,8 @@ from bridge.report.grid import Grid
 from bridge.report.results import FitResult, Line, Results
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from bridge.drift import Drift
 
 FILE = "index.html"
@@ -109,36 +111,15 @@ def render(
         The libraries that draw it are not installed.
     """
     require()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from bridge.report.page import charts
 
-    room = Environment(
-        loader=PackageLoader("bridge.report.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    room.filters |= {"size": text.size, "number": text.number, "one_line": text.clean}
     script = files("bridge.report.page").joinpath("page.js").read_text(encoding="utf-8")
-    fits = {fit.key: fit for fit in results.fits}
     pictures_there = _pictures(results, folder)
     methods = [m for m in ("REML", "ML") if any(f.method == m for f in results.fits)]
     profiles = [p for p in ("default", "tight") if any(f.profile == p for f in results.fits)]
-    return room.get_template("page.html.j2").render(
+    return _template().render(
         results=results,
-        cells={
-            case.name: [
-                [
-                    _cell(fits[key])
-                    for where in product(methods, profiles)
-                    if (key := (case.name, where[0], engine.name, where[1])) in fits
-                ]
-                for engine in results.engines
-            ]
-            for case in results.cases
-        },
+        cells=_cells(results, list(product(methods, profiles))),
         methods=methods,
         profiles=profiles,
         families=sorted({case.family for case in results.cases} - {""}),
@@ -146,7 +127,6 @@ def render(
         unexpected=[fit for fit in results.fits if not fit.expected],
         silent=[fit for fit in results.fits if fit.silent],
         known=[fit for fit in results.fits if fit.known is not None],
-        told=lambda fit: diagnosis.warned(fit.claim, fit.silent),
         spoken=spoken,
         figures=[f for f in charts.figures(results) if f.name != "digits" or not results.numbers],
         against=list(charts.against_r(results)),
@@ -161,6 +141,32 @@ def render(
         hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         payload=packed(payload(results) | {"pictures": pictures_there}),
     )
+
+
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    room = Environment(
+        loader=PackageLoader("bridge.report.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    room.filters |= {"size": text.size, "number": text.number, "one_line": text.clean}
+    return room.get_template("page.html.j2")
+
+
+def _cells(results: Results, settings: list[tuple[str, str]]) -> dict[str, list[list[Cell]]]:
+    """By case and engine, a cell for each method and profile that was run."""
+    fits = {fit.key: fit for fit in results.fits}
+    return {
+        case.name: [
+            [_cell(fits[key]) for m, p in settings if (key := (case.name, m, engine.name, p)) in fits]
+            for engine in results.engines
+        ]
+        for case in results.cases
+    }
 
 
 def spoken(row: Line) -> str:
