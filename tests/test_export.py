@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bridge import data
-from bridge.case import Case
+from bridge.case import Case, discover
 from bridge.certificate import Certificate, Local, Number, Row, write
 from bridge.cli import app
 from bridge.export import data_csv
@@ -74,7 +74,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path("reference").absolute()
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in CASES.glob("*/case.toml")))
+@pytest.mark.parametrize("name", [c.id for c in discover(CASES) if "slow" not in c.spec.tags])
 def test_read_back(exported: Path, name: str) -> None:
     """A datum would lose its last bit, or a certified number, label or optimum be another."""
     case, folder = Case.load(CASES / name), exported / name

@@ -21,10 +21,11 @@ SHARE = 0.10
 
 
 def tasks(*engines: str) -> list[Task]:
-    """Every bundled case by both methods."""
+    """Every bundled case that is not slow, by both methods."""
     return [
         Task(c.id, c.folder / "data.parquet", c.spec.data.hash, c.spec.formula, method, engine)
         for c in discover(find("cases"))
+        if "slow" not in c.spec.tags
         for method in c.spec.methods
         for engine in engines
     ]
