@@ -279,9 +279,8 @@ def traces(p: Products, at: Stage, hessian: bool) -> Traces:
     k, use, q2 = first.k, p.m if p.reml else p.q2, p.q2
     N = np.einsum("iaq,ibq->abq", at.F, at.F)
     N0 = N.sum(-1)
-    if not use:
-        U, half = at.D[:, :0], np.zeros((0, 0))
-    else:
+    U = at.D[:, :0]
+    if use:
         half = lapack.dtrtri(at.L[:use, :use], lower=1)[0]
         BT = half if not q2 else scaled(p, half.T[None], [f[None] for f in at.factors])[0].T
         U = BT @ at.D[:, :use]
@@ -317,9 +316,8 @@ def large_traces(p: Products, at: Stage) -> Traces:
     factors = [f[None] for f in at.factors]
     JB = congruent(p, J[None], factors)[0]
     D = [at.D[i * q : (i + 1) * q, :use] for i in range(k)]
-    N0 = np.einsum("iaq,ibq->ab", at.F, at.F)
-    size = [N0]
-    left = [N0 - np.array([[np.vdot(JB, (a.T.tocsr() @ b).toarray()) for b in D] for a in D])]
+    size = [np.einsum("iaq,ibq->ab", at.F, at.F)]
+    left = [size[0] - np.array([[np.vdot(JB, (a.T.tocsr() @ b).toarray()) for b in D] for a in D])]
     for b, factor in zip(rest, at.factors[1:], strict=True):
         size.append(levelwise(b, at.S[b.at, b.at]))
         if np.linalg.svd(factor, compute_uv=False)[-1] ** 2 * size[-1].trace() > LOOSE * b.q * b.k:
