@@ -136,6 +136,17 @@ def test_prints_the_adapters_numbers_and_the_right_ones(
 
 
 @pytest.mark.needs_r
+def test_a_number_that_is_missing_is_a_disagreement(tmp_path):
+    """No log-likelihood at all (glmmTMB), and the script says AGREES and exits with 0."""
+    out = tmp_path / "issue.R"
+    done = CliRunner().invoke(app, ["repro", "sleepstudy-days2000", "--engine", "glmmTMB", "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    text, code = run(out.read_text(), "glmmTMB", tmp_path)
+    assert "DISAGREES: glmmTMB is off by NA in logLik" in text
+    assert code == 1
+
+
+@pytest.mark.needs_r
 def test_shows_a_known_failure(tmp_path):
     """A script that exits with 0 where lme4 is 21 off in logLik shows nobody anything."""
     out = tmp_path / "issue.R"
