@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 from bridge.study.chunk import Chunk
@@ -131,34 +131,38 @@ def told(values: list[float]) -> str:
     return f"{median(values):.3f} ({low:.3f} to {high:.3f})"
 
 
-def dask(rounds: int = 5) -> None:
-    """CPU of client, scheduler and a worker together against the same chunks in one process, in turns."""
+def dask(number: int = 30, seconds: float = 4.0) -> None:
+    """What a chunk costs beside its fits, by chunks of one replicate, and what Dask takes while it waits.
+
+    CPU of client, scheduler and worker together. A share of whole chunks would hold as much of the waiting as
+    the machine is busy otherwise.
+    """
     from bridge.study.cluster import Cluster
 
+    asked = founding(replicates=number, chunk=1)
+    work = list(chunks(asked, 1))
     cluster: Any = Cluster("local:1", patience=120)
+
+    def total(of: Callable[..., object], *given: Any) -> tuple[float, float]:
+        before = sum(cluster.client.run(busy).values())
+        own, _, wall = spent(of, *given)
+        return own + sum(cluster.client.run(busy).values()) - before, wall
+
     try:
-        for label, asked in [
-            ("batch, chunk 2,000", founding(replicates=20_000, chunk=2000)),
-            ("batch, chunk 20,000", founding(replicates=40_000, chunk=20_000)),
-            ("statsmodels, judged, chunk 10", founding(engines=("statsmodels",), replicates=20, chunk=10)),
-        ]:
-            shares, bare = list[float](), list[float]()
-            work = list(chunks(asked, 1))
-            for i in range(rounds + 1):
-                before = sum(cluster.client.run(busy).values())
-                here = spent(through, cluster, asked, work)[0]
-                there = sum(cluster.client.run(busy).values()) - before
-                alone = sum(spent(through, Here(), asked, work)[:2])
-                if i:  # the first starts things
-                    shares.append((here + there) / alone - 1)
-                    bare.append(here / alone)
-            print(
-                f"{label}, {len(work)} chunks: {told(shares)} more CPU than without Dask; client and "
-                f"scheduler {told(bare)}; load {os.getloadavg()[0]:.1f}",
-                flush=True,
-            )
+        through(cluster, asked, work[:4])  # starts things
+        waiting = [total(sleep, seconds) for _ in range(3)]
+        idle = min(cpu / wall for cpu, wall in waiting)
+        costs = []
+        for _ in range(5):
+            cpu, wall = total(through, cluster, asked, work)
+            alone = spent(through, Here(), asked, work)[0]
+            costs.append(1000 * (cpu - idle * wall - alone) / number)
     finally:
         cluster.close()
+    print(
+        f"{told(costs)} CPU ms a chunk beside its fits; waiting takes {idle:.3f} of a CPU; "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
 
 
 def busy() -> float:
