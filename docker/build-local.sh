@@ -57,5 +57,5 @@ echo "build-local: MB of Debian and R's libraries, R and its packages, the Pytho
 $B run --isolation chroot --user root "$c" -- sh -c '
     r=$(du -sm /usr/lib/R | cut -f1) && whole=$(du -sxm /usr /var /etc | cut -f1 | paste -sd+) &&
     echo $(($whole - r)) "$r" $(du -sm /opt/venv /opt/lmmbridge | cut -f1)'
-[ $# -gt 0 ] || set -- pytest -n 2 --lmm-require lme4,lmerTest,pbkrtest,nlme,glmmTMB,lm
+[ $# -gt 0 ] || set -- pytest -n 2 -m "not slow" --lmm-require lme4,lmerTest,pbkrtest,nlme,glmmTMB,lm
 $B run --isolation chroot "$c" -- "$@"

