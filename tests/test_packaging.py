@@ -62,7 +62,9 @@ def test_imports_are_declared() -> None:
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
         for name in {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"bridge"}:
-            known = {d.lower().replace("_", "-") for d in providers.get(name, [name])}
+            known = {d.lower().replace("_", "-") for d in providers.get(name, ())}
+            if not known:  # an engine that is not installed here: kamino is kamino-lme's
+                known = {d for d in declared if d.startswith(name.lower().replace("_", "-"))}
             assert known & declared, f"{path.relative_to(ROOT)} imports {name}, which pyproject.toml lacks"
 
 
