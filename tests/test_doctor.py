@@ -166,7 +166,8 @@ def test_nothing_falls_over_it(what: str, tmp_path: Path) -> None:
     """A machine's fault would be shown as the program's: a traceback in place of a sentence."""
     changes, words, code, said = BAD[what]
     (tmp_path / "file").touch()
-    env = environment() | {"PYTHONDONTWRITEBYTECODE": "1"} | changes  # else half a .pyc is left, for all to read
+    whole = {"PYTHONDONTWRITEBYTECODE": "1"}  # else half a .pyc is left, for all to read
+    env = environment() | whole | changes
     space = int(env.pop("SPACE", resource.RLIM_INFINITY))
     run = ("-m", "bridge.cli", "run", "dyestuff", "--engines", "ols,lm", "--method", "ML")
     done = subprocess.run(
