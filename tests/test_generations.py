@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from bridge.recording import FILE, read
 from bridge.report.results import Difference, FitResult, Line, Results
+from bridge.resources import find
 from bridge.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +59,8 @@ def test_a_verdict_that_changed_is_told_with_its_reason(script: Any) -> None:
     assert script["verdicts"](found).rows == (
         ("c", "lme4", "ML, REML", "✓ agree", "≈ wrong numbers, silent", "the new one stops early"),
     )
-    assert script["verdicts"](runs([fit()], [fit()])).rows == ()
+    flat = fit().model_copy(update={"verdict": Verdict.FLAT, "words": "flat"})
+    assert script["verdicts"](runs([fit(), fit(method="ML")], [fit(), flat])).rows == ()
 
 
 def test_what_changed_is_counted_by_engine_and_step(script: Any) -> None:
@@ -67,6 +70,16 @@ def test_what_changed_is_counted_by_engine_and_step(script: Any) -> None:
     rows = {row[0]: row[1:] for row in script["counts"](found, [None] * 3).rows}
     assert rows["lme4"] == ("1 of 1", "1 of 1", "0 of 1", "0; 1", "1; 0")
     assert rows["nlme"] == ("0 of 0", "0 of 0", "0 of 0", "0; 0", "0; 0")
+
+
+def test_the_page_is_of_what_is_recorded() -> None:
+    """A generation would be recorded, and the page go on about older ones."""
+    page = (ROOT / "docs/generations.md").read_text(encoding="utf-8")
+    wanted = [dict(r.fit.versions) for r in read(find("cases") / "sleepstudy" / FILE)]
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    told = {row[0].removeprefix("| "): {cell.strip(" |") for cell in row[1:]} for row in rows[:13]}
+    for name in ("R", "lme4", "nlme", "glmmTMB"):
+        assert told[name] == {v[name] for v in wanted if name in v}, name
 
 
 def test_engines_of_python_are_left_out(script: Any) -> None:
