@@ -34,12 +34,15 @@ class Agreement:
         Engines whose absence is a failure.
     entries : tuple of Entry
         The models and data that were judged.
+    counted : str
+        What a judgement is of.
     """
 
     judgements: tuple[Judgement, ...]
     notes: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = ()
+    counted: str = "fits"
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -123,19 +126,19 @@ class Agreement:
     @property
     def sentence(self) -> str:
         """The answer in one sentence, in the words of the tables."""
-        from bridge.report.text import short
+        from bridge.report.text import counted, short
 
         fits = [j for j in self.judgements if not j.verdict.neutral]
         odd = [j for j in fits if not j.expected]
         passes = sum(j.verdict.passes for j in fits)
         counts = Counter(short(j) for j in fits if not j.verdict.passes)
-        rest = "".join(f", {n} {name}" for name, n in sorted(counts.items()))
+        rest = "".join(f", {counted(n, name)}" for name, n in sorted(counts.items()))
         if not fits:
             start = "Nothing was compared: no engine could fit any of it."
         elif odd:
-            start = f"{len(odd)} of {len(fits)} fits not as expected ({passes} right{rest})."
+            start = f"{len(odd)} of {len(fits)} {self.counted} not as expected ({passes} right{rest})."
         else:
-            start = f"All {len(fits)} fits as expected ({passes} right{rest})."
+            start = f"All {len(fits)} {self.counted} as expected ({passes} right{rest})."
         silent = sum(j.silent for j in fits)
         said = f" {silent} wrong without a warning." if silent else ""
         needed = [f"{e} (a recorded fit is no engine)" if e in self.recorded else e for e in self._needed]
@@ -143,7 +146,25 @@ class Agreement:
         other = [name for name in self.missing if name not in self.required]
         absent += f" Not available: {', '.join(other)}." if other else ""
         kept = "; ".join(f"{name} (recorded, {those})" for name, those in self.recorded.items())
+        said += self._unfitted(fits)
         return start + said + absent + (f" Not fitted here: {kept}." if kept else "")
+
+    @staticmethod
+    def _pools(judgement: Judgement) -> bool:
+        """Whether a mixed model's engine made the fit; one that is gone is taken for such."""
+        from bridge import engines
+
+        try:
+            return engines.get(judgement.fit.engine).pooling != "complete"
+        except BridgeError:
+            return True
+
+    def _unfitted(self, fits: Sequence[Judgement]) -> str:
+        """That all that was fitted, if anything, is the baselines' answer, though others were asked."""
+        if not fits or any(map(self._pools, fits)):
+            return ""
+        refused = any(j.verdict is Verdict.UNSUPPORTED and self._pools(j) for j in self.judgements)
+        return " No mixed-model engine fitted it." if refused else ""
 
     def explain(
         self, case: str | None = None, *, coef: str | None = None, engine: str | None = None

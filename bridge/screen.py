@@ -13,6 +13,9 @@ from bridge.model import Model, Vector
 if TYPE_CHECKING:
     from bridge.leverage import Grouping, Leverage
 
+SPREAD = 1.5
+"""Largest over smallest cluster from which sizes are told apart; fewer rows of one may just be missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Screen:
@@ -54,6 +57,8 @@ def screen(model: Model, found: Leverage, g: Grouping | None, noise: Vector) -> 
     n = np.bincount(g.index, minlength=number)
     if np.all(n == n[0]):
         return Screen(reason="all clusters have the same size")
+    if n.max() <= SPREAD * n.min():
+        return Screen(reason="cluster sizes hardly differ")
     y = model.y if model.offset is None else model.y - model.offset
     part = 1 / n[g.index]
     variance = sums(part**2 * noise, g.index, number)

@@ -98,9 +98,17 @@ def test_the_sentence_speaks_as_the_tables_do() -> None:
     """The same thing would have one name in the table and another below it."""
     kinds = (Verdict.AGREE, Verdict.MULTIMODAL, Verdict.WRONG_COMPUTATION)
     found = Agreement(tuple(judgement(verdict, expected=verdict.passes) for verdict in kinds))
-    words = "2 of 3 fits not as expected (1 right, 1 other optimum, 1 wrong numbers)."
+    words = "2 of 3 fits not as expected (1 right, 1 other optimum, 1 with wrong numbers)."
     assert found.sentence.startswith(words)
     assert list(found.verdicts["verdict"]) == [str(verdict) for verdict in kinds]
+
+
+def test_a_model_that_only_baselines_fit_is_said_to_be_one() -> None:
+    """``y ~ x`` would look as if all mixed-model software had fitted it."""
+    words = "No mixed-model engine fitted it."
+    said = compare(clusters(), "y ~ x", engines=["numpy", "ols"]).sentence
+    assert said == f"All 1 fits as expected (1 right). {words}"
+    assert words not in compare(clusters(), FORMULA, engines=["numpy", "ols"]).sentence
 
 
 def test_rows_left_out_are_counted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,29 @@ def test_standard_errors_that_stand_apart_are_explained_on_the_spot() -> None:
     for shown in (document.plain(Agreement(BOTH)), document.page(Agreement(BOTH))):
         assert "glmmTMB prints are the joint Hessian" in shown
         assert "up to 15 % wider than Phi here" in shown
+
+
+def test_engines_print_and_one_engine_prints() -> None:
+    """A note of several engines would read as if by one."""
+    two = (judgement("glmmTMB", 2.3), judgement("statsmodels", 2.3), judgement("lme4", 2.0))
+    assert "those that glmmTMB and statsmodels print are the joint" in conventions.note(two)
+
+
+def test_numbers_of_a_failed_fit_are_marked_where_they_are_shown() -> None:
+    """4e7 as a printed SE would look right beside the same one marked wrong; an infinite logLik, absent."""
+    good, bad = judgement("lme4", 2.0), judgement("statsmodels", 4e7)
+    rows = tuple(
+        replace(row, estimate=4e7, difference=2e7) if row.quantity == "SE" else row for row in bad.rows
+    )
+    right = Comparison("logLik", "", (), "logLik", -5.0, -5.0, 0.0, "absolute", 1e-6, 15.0)
+    good = replace(good, rows=(*good.rows, right))
+    bad = replace(bad, rows=rows, fit=replace(bad.fit, loglik=math.inf))
+    for order in ((good, bad), (bad, good)):
+        shown = lines(order)
+        at = 1 + order.index(bad)
+        assert shown["SE printed x"][at] == "4e+07 ✗"
+        assert "✗" not in shown["SE printed x"][3 - at]
+        assert (shown["logLik"][0], shown["logLik"][at]) == ("-5", "inf ✗")
 
 
 def test_df_stand_beside_their_rule() -> None:

@@ -16,6 +16,7 @@ from bridge.cli import app
 from bridge.errors import BridgeError
 from bridge.explanation import Explanation, explain
 from bridge.report import pictures
+from bridge.report.explain import tables
 from bridge.report.reasons import percent
 from tests.front import ROOT
 from tests.test_pooling import two_arms
@@ -65,6 +66,26 @@ def test_the_command_says_it_in_words_and_a_table() -> None:
     assert "cluster" in out
     assert "shift in lm" in out
     assert "(ML, at the exact optimum)" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_no_number_is_cut_however_narrow_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells would end in an ellipsis, and the column of rows be gone, at 100 columns."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = said("small-clusters-lowest")
+    assert code == 0
+    assert "…" not in out
+    assert max(map(len, out.splitlines()[2:])) <= width
+    ((_, grid),) = tables(explain("small-clusters-lowest"))
+    cells = {cell for line in out.splitlines() for cell in re.split(r"\s{2,}", line.strip())}
+    assert {cell for row in (grid.head, *grid.rows) for cell in row} <= cells
+
+
+def test_few_or_even_clusters_are_not_cleared_of_informative_size() -> None:
+    """A small z from eight clusters, or from sizes of 9 and 10, would be taken for a finding."""
+    assert "this screen cannot tell" in explain("small-clusters-lowest").sentences[-1]
+    words = " ".join(explain(two_arms(1, [9, 10] * 5), FORMULA).sentences)
+    assert "factor of e" not in words
 
 
 def test_an_engine_is_explained_by_its_own_variances_and_compared() -> None:
@@ -224,6 +245,7 @@ def test_a_share_between_two_whole_percents_is_the_same_everywhere() -> None:
     eighth = 0.125
     assert {percent(np.nextafter(eighth, side)) for side in (0.0, 1.0)} == {"12 %"}
     assert (percent(0.075), percent(0.99999), percent(1.0)) == ("7.5 %", "100 %", "100 %")
+    assert (percent(0.9949), percent(0.995), percent(1.234)) == ("99 %", "100 %", "123 %")
 
 
 def test_the_page_s_figures_are_of_these_cases() -> None:
@@ -239,11 +261,14 @@ def test_the_page_s_figures_are_of_these_cases() -> None:
 def test_the_readme_s_shares_are_the_case_s() -> None:
     """The README would quote weights that no case gives."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = explain("small-clusters-icc30").table
+    found = explain("small-clusters-icc30")
     for rows in (5, 200):
-        row = table.loc[table["rows"] == rows].iloc[0]
+        row = found.table.loc[found.table["rows"] == rows].iloc[0]
         for share in (row.share_lm, row.share_mixed):
-            assert f"{100 * share:.2f}".lstrip("0") + " %" in readme
+            assert percent(share) in readme
+    icc = found.pooling.icc
+    assert f"ICC {icc:.3g}." in " ".join(found.sentences)
+    assert f"an ICC of {icc:.3g}" in readme
 
 
 def test_a_model_without_fixed_effects_is_refused_in_words(tmp_path: Path) -> None:

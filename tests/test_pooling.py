@@ -247,6 +247,8 @@ def test_informative_size_is_screened() -> None:
     assert abs(found["none"].z) < 2 < found["strong"].z
     even = pooling(build("y ~ x + (1 | g)", two_arms(1, [5] * 6)), (np.array([[1.0]]),), 1.0)
     assert even.screen.reason == "all clusters have the same size"
+    nearly = pooling(build("y ~ x + (1 | g)", two_arms(1, [9, 10] * 5)), (np.array([[1.0]]),), 1.0)
+    assert nearly.screen.reason == "cluster sizes hardly differ"  # as where rows are missing
 
 
 def test_a_level_with_too_few_rows_has_no_line_of_its_own() -> None:

@@ -17,6 +17,7 @@ from bridge.entry import Entry
 from bridge.fit import Fit
 from bridge.report import markdown, tables, text
 from bridge.report.grid import Grid
+from bridge.report.terminal import console
 from bridge.verdict import Judgement, Verdict
 from tests.front import FORMULA, clusters
 
@@ -111,6 +112,21 @@ def test_a_wide_grid_is_split_and_never_squeezed():
     assert all(part.head[:2] == ("", "right") for part in parts)
     assert max(len(line) for part in parts for line in part.text().splitlines()) <= 80
     assert grid.split(10, kept=2)[0].head == ("", "right", "engine00")  # never without an engine
+
+
+def test_a_part_of_a_grid_has_no_empty_rows():
+    """Engines without df would be shown with three rows of nothing about df."""
+    rows = (("slope", "1.2", "1.2", "1.2"), ("df", "", "4.5", ""))
+    with_df, without = Grid(("", "right", "lmerTest", "lme4engine"), rows, numeric=True).split(32, kept=2)
+    assert [row[0] for row in with_df.rows] == ["slope", "df"]
+    assert [row[0] for row in without.rows] == ["slope"]
+
+
+@pytest.mark.parametrize(("columns", "width"), [("100", 100), ("", 200), ("0", 200), ("x", 200), ("7", 40)])
+def test_a_pipe_is_as_wide_as_it_is_told(columns: str, width: int, monkeypatch) -> None:
+    """COLUMNS=100 would be heeded by --help alone."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert console().width == width
 
 
 def test_a_wrong_loglik_alone_is_told_from_wrong_estimates():

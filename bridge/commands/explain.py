@@ -25,12 +25,19 @@ def explain(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", metavar="A,B", help="Whose variances; more are compared with the first."),
+        typer.Option(
+            "--engine", "--engines", metavar="A,B", help="Whose variances; more are compared with the first."
+        ),
     ] = None,
-    method: Annotated[common.Criterion | None, typer.Option("--method", help="REML or ML.")] = None,
+    method: Annotated[
+        common.Criterion | None,
+        typer.Option("--method", help="REML or ML; by default REML, if the case has it."),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder for explain.md, weights.csv, pictures."),
+        typer.Option(
+            "--output", "--out", "-o", metavar="DIR", help="Folder for explain.md, weights.csv, pictures."
+        ),
     ] = None,
     weights: common.Weights = "",
     offset: common.Offset = "",
@@ -75,8 +82,9 @@ def explain(
     for sentence in found.sentences:
         out.print(f"\n{clean(sentence)}", markup=False)
     for levels, grid in tables(found):
-        out.print()
-        out.print(grid.rich())
+        for part in grid.split(out.width, kept=2):
+            out.print()
+            out.print(part.rich())
         if more := left(levels):
             out.print(more, markup=False, soft_wrap=True)
     if output is not None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge import engines
-from bridge.comparison import Comparison
 from bridge.errors import BridgeError
 from bridge.report import text
 from bridge.report.grid import Grid
@@ -63,10 +62,11 @@ def note(fits: Sequence[Judgement]) -> str:
     for kind, why in WIDER.items():
         these = [j for j in fits if j.rows and of(j.fit.engine)[0] == kind]
         if these:
-            names = ", ".join(dict.fromkeys(j.fit.engine for j in these))
+            names = list(dict.fromkeys(j.fit.engine for j in these))
+            who = text.listed(names) + (" prints" if len(names) == 1 else " print")
             ratio = max((r for j in these for r in _ratios(j)), default=1.0)
             apart = f" (up to {100 * (ratio - 1):.2g} % wider than Phi here)" if ratio > 1.0005 else ""
-            said.append(f"those that {names} prints are {why}{apart}")
+            said.append(f"those that {who} are {why}{apart}")
     if not said:
         return ""
     return (
@@ -99,19 +99,19 @@ def _ratios(judgement: Judgement) -> list[float]:
 def _lines(
     label: str, quantity: str, given: Sequence[dict[str, float | None]], fits: Sequence[Judgement]
 ) -> list[Line]:
-    checks = [{r.term: r for r in j.rows if r.quantity == quantity} for j in fits]
+    # What is printed at wrong variances is wrong, consistent with them or not.
+    judged = {quantity, quantity.removeprefix("self: ")}
+    wrong = [{r.term for r in j.rows if r.quantity in judged and not r.ok} for j in fits]
     terms = dict.fromkeys(r.term for j in fits for r in j.fit.select("fixed"))
     return [
         (
             f"{label} {term}",
             "",
-            *(_cell(mine.get(term), check.get(term)) for mine, check in zip(given, checks, strict=True)),
+            *(_cell(mine.get(term), term in odd) for mine, odd in zip(given, wrong, strict=True)),
         )
         for term in terms
     ]
 
 
-def _cell(value: float | None, check: Comparison | None) -> str:
-    if value is None:
-        return ""
-    return text.number(value) + (f" {text.FAILS}" if check is not None and not check.ok else "")
+def _cell(value: float | None, wrong: bool) -> str:
+    return "" if value is None else text.number(value) + (f" {text.FAILS}" if wrong else "")

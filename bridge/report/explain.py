@@ -33,11 +33,11 @@ def _grid(found: Explanation, levels: Levels) -> Grid:
     pull = np.where(np.abs(levels.lean[:, k]) > 1e-12 * unit, np.abs(levels.lean[:, k]), 0.0)
     order = np.sort(np.argsort(-pull, kind="stable")[:MOST])
     order = order[np.argsort(levels.rows[order], kind="stable")]
-    head = [levels.group, "rows", "share in lm", "in mixed", "shift in lm", "in mixed", "pooling factor"]
-    head += [] if not levels.independent else ["effective rows"]
+    head = [levels.group, "rows", "share in lm", "share in mixed", "shift in lm", "shift in mixed"]
+    head += ["pooling factor", *(["effective rows"] if levels.independent else [])]
     short = levels.names == ("(Intercept)",)
     for name in levels.names:
-        head += ["own mean", "pooled"] if short else [f"own {name}", "pooled"]
+        head += [f"{kind} {'mean' if short else name}" for kind in ("own", "pooled")]
     head.append("part of lm − mixed")
     rows = []
     top = float(np.sum(np.abs(found.pooling.leverage.lm[:, k])))

@@ -68,7 +68,10 @@ class Grid:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def split(self, width: int, kept: int = 1) -> tuple[Grid, ...]:
-        """Grids of at most `width` characters, side by side; each has the first `kept` columns."""
+        """Grids of at most `width` characters, to set one below the other.
+
+        Each has the first `kept` columns, and of the rows those that say something in its other columns.
+        """
         columns = list(zip(self.head, *self.rows, strict=True))
         sizes = [max(len(text.clean(cell)) for cell in column) + 3 for column in columns]
         blocks: list[list[int]] = [[]]
@@ -80,23 +83,27 @@ class Grid:
         def pick(row: tuple[str, ...], block: list[int]) -> tuple[str, ...]:
             return (*row[:kept], *(row[i] for i in block))
 
-        return tuple(
-            Grid(pick(self.head, block), tuple(pick(row, block) for row in self.rows), self.numeric)
-            for block in blocks
-        )
+        def rows(block: list[int]) -> tuple[tuple[str, ...], ...]:
+            picked = (pick(row, block) for row in self.rows)
+            return tuple(row for row in picked if any(row[1:]))
+
+        return tuple(Grid(pick(self.head, block), rows(block), self.numeric) for block in blocks)
 
     def rich(self) -> Table:
-        """For a terminal, signs in colour."""
+        """For a terminal, signs in colour; where it is too narrow words are wrapped, never a number cut."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for i, name in enumerate(self.head):
+        for i, column in enumerate(zip(self.head, *self.rows, strict=True)):
+            figures = self.numeric and i > 0
             table.add_column(
-                Text(text.clean(name)),
-                justify="right" if self.numeric and i else "left",
-                no_wrap=self.numeric or not i,
+                Text(text.clean(column[0])),
+                justify="right" if figures else "left",
+                no_wrap=figures or not (i or self.numeric),
+                overflow="fold",
+                min_width=max(len(text.clean(cell)) for cell in column) if figures else None,
             )
         for row in self.rows:
             cells = [text.clean(cell) for cell in row]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bridge.levels import Levels, constant_within
+from bridge.report.text import listed
 
 if TYPE_CHECKING:
     from bridge.explanation import Explanation
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def percent(share: float) -> str:
     """``7.5 %``; an eighth is 12 % whatever a machine's last digit."""
     parts = float(f"{100 * share:.9g}")
-    return f"{parts:.3g} %" if share >= 0.9995 else f"{parts:.2g} %"
+    return f"{parts:.0f} %" if parts >= 99.5 else f"{parts:.2g} %"
 
 
 def figure(value: float, digits: int = 3) -> str:
@@ -41,9 +42,10 @@ def sentences(found: Explanation) -> tuple[str, ...]:
             "every weight is lm's, and so is the line."
         )
         return (*said, *found.notes)
+    said.append(_variances(found))
     if p.clusters is None:
         said.append(
-            f"{_and([lv.group for lv in p.levels])} are crossed: no group of rows is independent of the "
+            f"{listed([lv.group for lv in p.levels])} are crossed: no group of rows is independent of the "
             "rest, so weights are given level by level and there is no effective number of clusters."
         )
         parts = [f"{percent(float(lv.source[:, k].sum()))} from {lv.group}" for lv in p.levels]
@@ -56,7 +58,7 @@ def sentences(found: Explanation) -> tuple[str, ...]:
         said += [_order(found, levels), _efficiency(found, levels), _screen(found)]
     if found.others:
         worst = max(found.difference(name) for name in found.others)
-        names = _and(list(found.others))
+        names = listed(list(found.others))
         said.append(f"By {names} no shift weight differs by more than {worst:.1g} from {found.engine}'s.")
     return (*(s for s in said if s), *found.notes)
 
@@ -70,8 +72,18 @@ def _difference(found: Explanation) -> str:
         return f"{start} and the same in lm."
     return (
         f"{start} and {figure(p.beta_lm[k], 4)} in lm: lm's is {figure(abs(off))} "
-        f"{'higher' if off > 0 else 'lower'}, {figure(abs(off) / p.std_error[k], 2)} standard errors."
+        f"{'higher' if off > 0 else 'lower'}, {figure(abs(off) / p.std_error[k], 2)} of the mixed "
+        "model's standard errors."
     )
+
+
+def _variances(found: Explanation) -> str:
+    """tau2 where it is one number, sigma2 and the ICC: what the weights are made of."""
+    p = found.pooling
+    one = len(p.levels) == 1 and p.levels[0].names == ("(Intercept)",)
+    between = f"tau² = {figure(float(p.leverage.groupings[0].psi[0, 0]))} between clusters, " if one else ""
+    of = "" if one and p.model.weights is None else " (what of a row's variance, on average, is not residual)"
+    return f"Variances: {between}sigma² = {figure(p.sigma2)} residual; ICC {figure(p.icc)}{of}."
 
 
 def _culprit(found: Explanation, levels: Levels) -> str:
@@ -188,7 +200,7 @@ def _screen(found: Explanation) -> str:
     if s.reason:
         return ""
     if abs(s.z) < 2:
-        verdict = "no sign that cluster size is informative"
+        verdict = "this screen cannot tell whether cluster size is informative"
     else:
         verdict = (
             "a sign of informative cluster size: lm (a mean over rows) and the mixed model (closer to a mean "
@@ -198,7 +210,3 @@ def _screen(found: Explanation) -> str:
         f"A cluster's mean changes by {signed(s.slope)} (z = {figure(s.z, 2)}) with each factor of e in "
         f"size: {verdict}."
     )
-
-
-def _and(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -44,8 +44,8 @@ def quantities(judgements: Sequence[Judgement]) -> Grid | None:
     if not fits:
         return None
     mixed = next((j for j in fits if partial(j)), fits[0])
-    keyed = [{key(row): row for row in j.rows if row.quantity in SHOWN} for j in fits]
-    right = {key(row): row.reference for row in mixed.rows}
+    keyed = [{key(row): row for row in _shown(j)} for j in fits]
+    right = {key(row): row.reference for j in (*filter(partial, fits), mixed) for row in j.rows}
     keys = sorted(dict.fromkeys(k for rows in keyed for k in rows), key=lambda k: SHOWN.index(k[0]))
     lines = [
         (_label(k), text.number(right.get(k, math.nan)), *(_cell(rows.get(k)) for rows in keyed))
@@ -53,9 +53,9 @@ def quantities(judgements: Sequence[Judgement]) -> Grid | None:
     ]
     after = next((i for i, k in enumerate(keys) if k[0] not in ("beta", "SE")), len(keys))
     lines[after:after] = conventions.printed(fits)
-    for group, term in dict.fromkeys((r.group, r.term) for r in mixed.rows if r.quantity == "BLUP"):
+    for group, term in dict.fromkeys((r.group, r.term) for j in fits for r in j.rows if r.quantity == "BLUP"):
         worst = [_largest(j.rows, group, term) for j in fits]
-        lines.append((f"BLUPs {group} {term}: largest difference", "", *map(_difference, worst)))
+        lines.append((f"BLUPs {group} {term} off by", "", *map(_difference, worst)))
     gaps = [next((r for r in j.rows if r.quantity == "gap"), None) for j in fits]
     lines.append(("gap in deviance", "", *map(_difference, gaps)))
     heads = [text.engine(j) + ("" if partial(j) or not partial(mixed) else " (no groups)") for j in fits]
@@ -165,6 +165,15 @@ def _label(key: tuple[str, str, tuple[str, ...], str]) -> str:
         kind, _, names = term.partition("__")
         return f"{kind} {group} {names}"
     return term if quantity == "beta" else f"{quantity} {term}"
+
+
+def _shown(judgement: Judgement) -> list[Comparison]:
+    """Rows of one fit; with a log-likelihood that is infinite, which cannot be compared."""
+    rows = [row for row in judgement.rows if row.quantity in SHOWN]
+    if math.isinf(given := judgement.fit.loglik):
+        bad = Comparison("logLik", "", (), "logLik", given, math.nan, math.inf, "absolute", 0.0, lre=0.0)
+        rows.append(bad)
+    return rows
 
 
 def _cell(row: Comparison | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
 
     from bridge.agreement import Agreement
 
-PLAIN_WIDTH = 200  # columns when the output is a file or a pipe
+PLAIN_WIDTH = 200  # columns when the output is a file or a pipe, and $COLUMNS says nothing
+LEAST_WIDTH = 40
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that never breaks lines of a file or pipe at 80 columns."""
+    """A console as wide as the terminal; for a file or pipe as $COLUMNS says, or 200, never just 80."""
     from rich.console import Console
 
     class Plain(Console):
@@ -28,7 +30,12 @@ def console(stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream is not None and stream.isatty()
-    return Plain(stderr=stderr, highlight=False, width=None if terminal else PLAIN_WIDTH)
+    return Plain(stderr=stderr, highlight=False, width=None if terminal else _plain_width())
+
+
+def _plain_width() -> int:
+    told = os.environ.get("COLUMNS", "")
+    return max(LEAST_WIDTH, int(told)) if told.isdecimal() and int(told) else PLAIN_WIDTH
 
 
 def show(agreement: Agreement, out: Console) -> None:
@@ -39,7 +46,7 @@ def show(agreement: Agreement, out: Console) -> None:
             for part in grid.split(out.width, kept=2):
                 out.print(part.rich())
         if said := conventions.note(judgements):
-            out.print(text.clean(said), style="dim", markup=False, soft_wrap=True)
+            out.print(text.clean(said), style="dim", markup=False)
         out.print(tables.verdicts(judgements).rich())
     _close(agreement, out)
 

@@ -139,6 +139,16 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def counted(count: int, said: str) -> str:
+    """``2 refused``, ``1 with wrong numbers``: fits of which a table says this."""
+    return f"{count} {'with ' if said.endswith(' numbers') else ''}{said}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def explain(row: Comparison) -> str:
     """A row that disagrees, on one line: what, both numbers, how far, on which scale, how far allowed."""
     if row.quantity == "gap":
