@@ -31,6 +31,10 @@ Standard errors are not compared: those of a shifted intercept do not follow fro
 relation that does not apply to a case (no interaction to multiply out; a shift of x under `(x || g)`, which
 is another model; rows left out for missing values) is left out."""
 
+BLANK = """\
+Blank: the relation applies to none of these cases as far as the engine takes them (pbkrtest fits by REML
+only, gpboost by ML only). *NaN in logLik*, below: one of the two answers has no log-likelihood."""
+
 WHY = """\
 Almost all have one of three causes. *Where the optimiser stops*: its rule is relative to a criterion that
 units move, or its path hangs on the order of parameters and on rounding; the two answers end on different
@@ -57,6 +61,7 @@ def page(agreement: Agreement, command: str) -> str:
         f"Over {', '.join(cases)}: {len(fits)} comparisons, {sum(map(broken, fits))} of them inconsistent. "
         f"Written by `{command}`; do not edit.",
         _counted(fits).markdown(),
+        BLANK,
         WHY,
         _violations(fits).markdown(),
         "A violation that is understood stands in its case's `case.toml` as a known difference with "
