@@ -144,7 +144,8 @@ def consistency(
             _judged(one, base, image)
             for (name, method), one in pairs.items()
             for base, image in zip(fits[one.entry.name, method], fits[name, method], strict=True)
-        )
+        ),
+        counted=f"comparisons (of {sum(map(len, fits.values()))} fits)",
     )
 
 

@@ -86,11 +86,17 @@ class Tally:
     left_out: list[int] = field(default_factory=list)
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Engine, method, profile, verdict, warning, gap, data sets, first seed; by engine, most first."""
-        known = sorted(self.seeds.items(), key=lambda item: (*item[0][:3], -len(item[1])))
+        """Engine, method, profile, verdict, warning, gap, data sets, first seed.
+
+        Wrong ones before right ones; by engine, most first.
+        """
+
+        def fine(verdict: str) -> bool:
+            return Verdict(verdict).passes or Verdict(verdict).neutral
+
+        known = sorted(self.seeds.items(), key=lambda item: (fine(item[0][3]), *item[0][:3], -len(item[1])))
         for (engine, method, profile, verdict, silent, size), seeds in known:
-            found = Verdict(verdict)
-            claim = "" if found.passes or found.neutral else "silent" if silent else "warned"
+            claim = "" if fine(verdict) else "silent" if silent else "warned"
             gap = f"{size} to {_hundredfold(size)}" if size else ""
             yield engine, method, profile, verdict, claim, gap, str(len(seeds)), str(seeds[0])
 
@@ -225,8 +231,10 @@ def save(found: Found, folder: Path, source: str, referee: Referee, engines: Seq
     """
     from bridge.certification import make
 
-    engine, method, profile, verdict, silent, _ = found.kind
+    engine, method, profile, verdict, silent, size = found.kind
     rows, whole = len(found.entry.frame), len(found.design.draw().frame)
+    made = f"shrunk from {whole} rows to {rows}" if rows < whole else f"{rows} rows, not shrunk"
+    far = f", gap {size} to {_hundredfold(size)}" if size else ""
     quiet = "is wrong and says nothing" if silent else "gives no right numbers, and says so"
     fields: dict[str, Any] = {
         "title": f"{engine}, {verdict}: hunted in {Path(source).stem}, seed {found.design.seed}",
@@ -236,9 +244,9 @@ def save(found: Found, folder: Path, source: str, referee: Referee, engines: Seq
         "family": "hunted",
         "source": f"lmmbridge hunt --design {Path(source).name} --seeds {found.design.seed}:"
         f"{found.design.seed + 1} --engines {engine} --method {method}"
-        f"{'' if profile == 'default' else f' --profile {profile}'}; shrunk from {whole} rows to {rows}",
+        f"{'' if profile == 'default' else f' --profile {profile}'}; {made}",
         "licence": "MIT",
-        "why": f"By {method}, {engine} {quiet}: {' '.join(found.judgement.reason.split())}.",
+        "why": f"By {method}, {engine} {quiet} ({verdict}{far}).",
     }
     fields |= {k: v for k, v in (("weights", found.entry.weights), ("offset", found.entry.offset)) if v}
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as unfinished:

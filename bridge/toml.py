@@ -35,25 +35,34 @@ def load(path: Path, error: type[BridgeError]) -> dict[str, Any]:
         raise error(f"{str(path)!r}: holds an integer of thousands of digits; mend it") from None
 
 
-def validate(model: type[T], document: Mapping[str, Any], where: object, error: type[BridgeError]) -> T:
-    """Document as a `model`; `error` telling the first fault, and how many more there are."""
+def validate(
+    model: type[T],
+    document: Mapping[str, Any],
+    where: object,
+    error: type[BridgeError],
+    page: str = "docs/cases.md",
+) -> T:
+    """Document as a `model`; `error` telling the first fault, and how many more there are.
+
+    `page` lists the fields.
+    """
     try:
         return model.model_validate(document)
     except ValidationError as fault:
-        first, *more = (_explain(dict(item), document) for item in fault.errors())
+        first, *more = (_explain(dict(item), document, page) for item in fault.errors())
         others = sorted(set(more) - {first})
         tail = f" (and {len(others)} more)" if others else ""
         raise error(f"{where}: {first}{tail}") from None
 
 
-def _explain(fault: dict[str, Any], document: Mapping[str, Any]) -> str:
+def _explain(fault: dict[str, Any], document: Mapping[str, Any], page: str) -> str:
     """One fault of pydantic's as ``methods[0]: 'REMLL' is not one of REML, ML``."""
     field = _field(fault["loc"], document, fault["type"])
     given, context = fault["input"], fault.get("ctx", {})
     if fault["type"] == "missing":
         return f"{field}: missing; add it"
     if fault["type"] == "extra_forbidden":
-        return f"{field}: unknown key; check its spelling or remove it (docs/cases.md lists them all)"
+        return f"{field}: unknown key; check its spelling or remove it ({page} lists them all)"
     if fault["type"] == "literal_error":
         known = context["expected"].replace("'", "").replace(" or ", ", ")
         return f"{field}: {given!r} is not one of {known}"

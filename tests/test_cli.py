@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from bridge.cli import app
+from bridge.commands import common
 from bridge.resources import find
 from tests.front import FORMULA, clusters, environment, program
 
@@ -334,3 +336,37 @@ def test_an_output_without_our_letters(here: Path, command: str) -> None:
     assert done.stdout.isascii()
     if command != "list":
         assert "+ " in done.stdout
+
+
+def test_an_option_has_one_name_in_all_commands() -> None:
+    """What is learnt from one command, --engines or -o, is refused by the next."""
+    commands = typer.main.get_command(app).commands
+    for alike in ({"--engine", "--engines"}, {"-o", "--out", "--output"}):
+        names = {
+            name: set(option.opts)
+            for name, one in commands.items()
+            for option in one.params
+            if alike & {*option.opts}
+        }
+        assert len(names) > 6
+        assert all(given == alike for given in names.values()), names
+
+
+def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of an hour in a log file would be silent, or a run of seconds would be loud."""
+    long, short = common.tenths("fits"), common.tenths("fits", after=3600)
+    for done in range(1, 2001):
+        long(done, 2000)
+        short(done, 2000)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "1 of 2,000 fits"
+    assert said[1:] == [f"{n:,} of 2,000 fits" for n in range(200, 2001, 200)]
+
+
+def test_a_run_says_how_far_it_is_in_a_log(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run` in CI would say nothing until its end; or judgements would be counted as fits."""
+    assert call("add", "trial.csv", FORMULA, "--name", "mine").exit_code == 0
+    assert "fits" not in call("run", *ENGINES).stderr
+    monkeypatch.setattr("bridge.commands.run.SOON", 0.0)
+    said = call("run", *ENGINES, "--fresh").stderr.splitlines()
+    assert said == [f"{n} of 4 fits" for n in range(1, 5)]

@@ -69,6 +69,16 @@ def test_every_fit_of_a_hunt_is_counted():
         ("statsmodels", "REML", "default", "WRONG_COMPUTATION")
     }
     assert tally.left_out == []
+    right = [row[3] in ("AGREE", "NOT_UNIQUE") for row in tally.rows()]
+    assert right == sorted(right), "disagreements stand among right verdicts"
+
+
+def test_what_could_not_be_shrunk_is_not_called_so(tmp_path):
+    """The source of a case says "shrunk from 25 rows to 25"."""
+    with session(jobs=1) as referee:
+        (found,) = hunt(referee, designs("ten-clusters", [89]), ["statsmodels"])
+        case = save(found, tmp_path, "ten-clusters", referee, ["statsmodels"])
+    assert case.spec.source.endswith(f"; {len(found.entry.frame)} rows, not shrunk")
 
 
 def test_an_engine_that_is_not_here_is_no_clean_sheet(tmp_path, monkeypatch):
@@ -102,6 +112,8 @@ def test_command_keeps_a_case_that_loads(tmp_path):
     assert {c.status for c in case.certificates().values()} <= {"ok", "singular"}
     assert {k.engine for k in case.spec.known_difference} == {"statsmodels"}
     assert "--seeds 89:90" in case.spec.source
+    assert not {known.reason for known in case.spec.known_difference} & {case.spec.why}
+    assert not any(known.reason in case.spec.why for known in case.spec.known_difference)
     with session(jobs=1) as referee:
         judged = referee.judge([Entry.of_case(case)], engines=["statsmodels"], profiles=("default", "tight"))
     assert judged.exit_code == 0

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from bridge import case as cases
 from bridge.cli import app
+from bridge.commands.listing import show
 from bridge.resources import find
 
 
@@ -48,3 +53,29 @@ def test_what_no_case_has_is_refused_in_a_line(option):
     code, said = listed(option, "nonesuch")
     assert code == 2
     assert "no case has it; use one of" in said
+
+
+def test_cases_of_ones_own_hide_the_bundled_ones_and_say_so(tmp_path: Path, monkeypatch):
+    """A family of README's example is refused with an empty list, and no way to the bundled cases."""
+    (tmp_path / "cases").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, said = listed("--family", "multimodal")
+    assert code == 2
+    assert "no case has it; leave --family out, as no case has any; ./cases hides the bundled" in said
+    code, said = listed()
+    assert "0 cases in cases; those that come with lmmbridge: --bundled" in said
+    code, said = listed("--bundled", "--family", "multimodal")
+    assert code == 0
+    assert "bimodal " in said
+
+
+def test_a_narrow_terminal_breaks_no_id_and_no_formula():
+    """An id cut short cannot be typed, a formula cut short says another model."""
+    formula = "frequency ~ " + " + ".join(f"predictor{i}" for i in range(12)) + " + (1 | Block:subject)"
+    row = ("a-case-with-a-long-name", formula, "REML, ML", "ok", "some-family", "some, tags", "What it is")
+    narrow, wide = (Console(file=io.StringIO(), width=width) for width in (100, 400))
+    for out in (narrow, wide):
+        show([row], out)
+    lines = [line.rstrip() for line in narrow.file.getvalue().splitlines()]
+    assert lines == [f"a-case-with-a-long-name  {formula}", "    What it is"]
+    assert "some-family" in wide.file.getvalue()

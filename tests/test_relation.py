@@ -101,6 +101,21 @@ def test_engines_are_consistent_or_known_not_to_be(case, tmp_path):
     assert done.exit_code == 0, done.output
 
 
+def test_comparisons_are_not_called_fits(rich):
+    """The bar counts to a number of fits that the sentence at the end contradicts."""
+    made: list[int] = []
+    with session() as referee:
+        found = consistency(
+            referee,
+            [rich],
+            engines=["numpy"],
+            methods=["ML"],
+            watch=lambda done, total, _: made.append(total),
+        )
+    assert f"All {len(found.judgements)} comparisons (of {made[-1]} fits) as expected" in found.sentence
+    assert len(found.judgements) < made[-1]
+
+
 def test_the_page_counts_and_explains_what_is_broken(fakes, rich):
     """A violation that the page leaves out, or a relation that it does not say in words."""
     with session() as referee:

@@ -341,6 +341,13 @@ def test_the_command_reports(tmp_path: Path) -> None:
     assert "finished already" not in other.stdout
     again = program("-m", "bridge.cli", "study", "study.toml", "-o", "out", cwd=tmp_path)
     assert "6 of 6 chunks are finished already in out" in again.stdout
+    small = ("--dry-run", "--replicates", "1", "--yes")
+    (tmp_path / "one.toml").write_text(TEXT.replace("icc = [0.1, 0.5]", "icc = [0.1]"))
+    one = program("-m", "bridge.cli", "study", "one.toml", *small, cwd=tmp_path)
+    assert "one: 1 design x 1 replicate, 4 fits in 1 chunk\n" in one.stdout
+    absent = program("-m", "bridge.cli", "study", "one.toml", *small, "--engines", "nope", cwd=tmp_path)
+    assert absent.returncode == 2
+    assert absent.stdout == ""
     lost = program("-m", "bridge.cli", "study", "nowhere", cwd=tmp_path)
     assert lost.returncode == 2
     assert "founding-question" in lost.stderr

@@ -25,6 +25,11 @@ from tests.test_study import TEXT, study
         ("seed = 7", "seed = 7\nengines = ['lme5']", 'engines: engine "lme5": there is none'),
         ("seed = 7", "seed = 7\nengines = ['batch', 'batch']", "engines: 'batch' is named twice"),
         ('"no pooling"]', '"lm"]', "baselines: 'lm' is named twice"),
+        (
+            "seed = 7",
+            "seed = 7\nenignes = 3",
+            "enignes: unknown key; check its spelling or remove it (docs/studies",
+        ),
         ("icc = [0.1, 0.5]", "informative = ['much']", "'much' is no number"),
         ("icc = [0.1, 0.5]", "informative = [[1, 2]]", "[1, 2] is no number"),
         ("seed = 7", "seed = 7\naudited = 100000", "audited: 100000: must be at most 1000"),

@@ -13,7 +13,7 @@ from bridge.commands import common
 @common.ending
 def catalogue(
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder for catalogue.md and its pictures.")
+        Path, typer.Option("--output", "--out", "-o", help="Folder for catalogue.md and its pictures.")
     ] = Path("docs"),
     pictures: Annotated[
         bool, typer.Option("--pictures/--text", help="Draw those that are missing, or write the text alone.")

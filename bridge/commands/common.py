@@ -11,6 +11,7 @@ from contextlib import suppress
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
@@ -58,14 +59,24 @@ class Holes(StrEnum):
 
 
 Engines = Annotated[
-    str | None, typer.Option("--engines", metavar="A,B", help="Only these engines, such as lme4,statsmodels.")
+    str | None,
+    typer.Option(
+        "--engines", "--engine", metavar="A,B", help="Only these engines, such as lme4,statsmodels."
+    ),
 ]
 Profiles = Annotated[
     Which, typer.Option("--profile", help="As a user gets them, at their most careful, or both.")
 ]
-Methods = Annotated[list[Criterion] | None, typer.Option("--method", help="REML or ML; may be given twice.")]
+Methods = Annotated[
+    list[Criterion] | None, typer.Option("--method", help="REML or ML; may be given twice; by default both.")
+]
+OneMethod = Annotated[
+    list[Criterion] | None, typer.Option("--method", help="REML or ML; may be given twice; by default REML.")
+]
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Fits at a time; by default one a CPU.")]
-Limit = Annotated[float | None, typer.Option("--limit", help="Seconds a fit may take.")]
+Limit = Annotated[
+    float | None, typer.Option("--limit", help="Seconds a fit may take; by default 60, or as its case says.")
+]
 StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", help="Folder of finished fits; by default $LMMBRIDGE_STORE or .lmmbridge."),
@@ -150,6 +161,19 @@ def say(text: str) -> None:
         print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
     except OSError:
         _forget(2)
+
+
+def tenths(noun: str, after: float = 0.0) -> Callable[[int, int], None]:
+    """Progress without a terminal: a line on stderr for every tenth, none in the first `after` seconds."""
+    begin, told = perf_counter(), -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if perf_counter() - begin >= after and (tenth := 10 * done // max(total, 1)) > told:
+            told = tenth
+            say(f"{done:,} of {total:,} {noun}")
+
+    return tell
 
 
 def ready() -> None:

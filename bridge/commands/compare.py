@@ -30,7 +30,7 @@ def compare(
     formula: common.FormulaText,
     engines: common.Engines = None,
     profile: common.Profiles = common.Which.default,
-    method: common.Methods = None,
+    method: common.OneMethod = None,
     missing: common.Missing = common.Holes.omit,
     weights: common.Weights = "",
     offset: common.Offset = "",

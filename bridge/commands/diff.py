@@ -18,7 +18,9 @@ def diff(
     after: Run,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.html", help="Write a page; FILE.md writes Markdown."),
+        typer.Option(
+            "--output", "--out", "-o", metavar="FILE.html", help="Write a page; FILE.md writes Markdown."
+        ),
     ] = None,
     exit_zero: Annotated[
         bool, typer.Option("--exit-zero", help="Exit with 0 even if a verdict is worse.")

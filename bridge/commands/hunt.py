@@ -13,7 +13,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from bridge.hunt import Tally
 
-HEAD = ("engine", "method", "profile", "verdict", "", "gap", "data sets", "first seed")
+HEAD = ("engine", "method", "profile", "verdict", "warning", "gap", "data sets", "first seed")
 
 
 @common.ending
@@ -29,9 +29,9 @@ def hunt(
     ] = "0:100",
     engines: common.Engines = "statsmodels",
     profile: common.Profiles = common.Which.default,
-    method: common.Methods = None,
+    method: common.OneMethod = None,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder of cases that finds are written to.")
+        Path, typer.Option("--output", "--out", "-o", help="Folder of cases that finds are written to.")
     ] = Path("hunted"),
     jobs: common.Jobs = None,
     limit: common.Limit = None,

@@ -16,7 +16,9 @@ from bridge.commands import common
 def league(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.md", help="Write the page instead of showing it."),
+        typer.Option(
+            "--output", "--out", "-o", metavar="FILE.md", help="Write the page instead of showing it."
+        ),
     ] = None,
     engines: common.Engines = None,
     cases: Annotated[

@@ -28,7 +28,7 @@ def relations(
     limit: common.Limit = None,
     store: common.StoreFolder = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Write docs/relations.md: the violations, and why.")
+        Path | None, typer.Option("--output", "--out", "-o", help="Write a page: the violations, and why.")
     ] = None,
 ) -> int:
     """Say each case in other words, and hold every engine to its own first answer.

@@ -22,7 +22,9 @@ def report(
     ] = Path("reports"),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where to write; by default RESULTS itself."),
+        typer.Option(
+            "--output", "--out", "-o", metavar="FOLDER", help="Where to write; by default RESULTS itself."
+        ),
     ] = None,
     formal: Formal = False,
 ) -> None:

@@ -16,13 +16,13 @@ def repro(
     formula: Annotated[
         str | None, typer.Argument(metavar="[FORMULA]", help="With a table: the model, in lme4's language.")
     ] = None,
-    engine: Annotated[str, typer.Option("--engine", metavar="E", help="Such as lme4.")] = "",
+    engine: Annotated[str, typer.Option("--engine", "--engines", metavar="E", help="Such as lme4.")] = "",
     method: Annotated[common.Criterion, typer.Option("--method", help="REML or ML.")] = common.Criterion.REML,
     profile: Annotated[
         common.Which, typer.Option("--profile", help="As a user gets it, or at its most careful (tight).")
     ] = common.Which.default,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="File to write; by default printed.")
+        Path | None, typer.Option("--output", "--out", "-o", help="File to write; by default printed.")
     ] = None,
     weights: common.Weights = "",
     offset: common.Offset = "",

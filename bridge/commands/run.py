@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bridge.entry import Entry
     from bridge.report.markdown import Extras
 
+SOON = 10.0
+"""Seconds of which nothing is said where there is no progress bar."""
+
 
 @common.ending
 def run(
@@ -137,9 +140,10 @@ def extras(
 
 @contextmanager
 def watching(err: Console) -> Iterator[Watch | None]:
-    """A progress bar with counts of verdicts on a terminal, nothing elsewhere."""
+    """A progress bar with counts of verdicts on a terminal; elsewhere lines, after a while."""
     if not err.is_terminal:
-        yield None
+        tell = common.tenths("fits", after=SOON)
+        yield lambda done, total, judgement: tell(done, total) if judgement is None else None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -26,7 +26,10 @@ def study(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="By default study-NAME.")
+        Path | None,
+        typer.Option(
+            "--output", "--out", "-o", metavar="DIR", help="By default study-NAME, by the name of the file."
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes on this machine.")] = 1,
     dask: Annotated[
@@ -37,7 +40,9 @@ def study(
     ] = None,
     engines: Annotated[
         str | None,
-        typer.Option("--engines", metavar="A,B", help="Instead of the study's, such as batch,lme4."),
+        typer.Option(
+            "--engines", "--engine", metavar="A,B", help="Instead of the study's, such as batch,lme4."
+        ),
     ] = None,
     dry: Annotated[
         bool,
@@ -77,12 +82,9 @@ def study(
     def tell(line: str) -> None:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    tell(
-        f"{path.stem}: {asked.number:,} designs x {asked.replicates:,} replicates, {asked.fits:,} fits in "
-        f"{asked.chunks:,} chunks"
-    )
     with err.status("Checking designs and engines"), _naming(name):
         ready = check(asked, yes)
+    tell(f"{path.stem}: {_size(asked)}")
     if dry:
         with err.status("Measuring a few replicates"):
             for line in _estimate(ready, Folder.at(place, asked), jobs):
@@ -102,6 +104,18 @@ def study(
         written = write(asked, summary, folder.path, said)
     tell(f"Written: {written}")
     return int(any(line.startswith("FAILED") for line in said))
+
+
+def _size(asked: Study) -> str:
+    """``2 designs x 60 replicates, 480 fits in 6 chunks``."""
+    numbers = {
+        "design": asked.number,
+        "replicate": asked.replicates,
+        "fit": asked.fits,
+        "chunk": asked.chunks,
+    }
+    designs, replicates, fits, chunks = (f"{n:,} {word}{'s' * (n != 1)}" for word, n in numbers.items())
+    return f"{designs} x {replicates}, {fits} in {chunks}"
 
 
 def _changed(asked: Study, replicates: int | None, engines: str | None) -> Study:
@@ -173,14 +187,7 @@ def _watching() -> Iterator[Progress]:
 
     err = console(stderr=True)
     if not err.is_terminal:
-        told = [-1]
-
-        def tenths(done: int, total: int) -> None:
-            if (tenth := 10 * done // total) > told[0]:
-                told[0] = tenth
-                common.say(f"{done:,} of {total:,} replicates")
-
-        yield tenths
+        yield common.tenths("replicates")
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

@@ -19,6 +19,7 @@ from bridge.generate import Seed
 from bridge.study.cell import Cell
 
 SCHEMA = "lmmbridge-study/1"
+PAGE = "docs/studies.md"
 BASELINES = ("lm", "cluster means", "no pooling")
 BATCH = "batch"
 """Engine name of the numpy engine's batches."""
@@ -96,12 +97,12 @@ class Study(BaseModel):
     @classmethod
     def load(cls, path: Path) -> Study:
         """From a file; CaseError naming it, the field, the value and the fix."""
-        return toml.validate(cls, toml.load(path, CaseError), path, CaseError)
+        return toml.validate(cls, toml.load(path, CaseError), path, CaseError, PAGE)
 
     def but(self, **changes: Any) -> Study:
         """The same with some fields changed, checked again; CaseError."""
         document = self.model_dump(by_alias=True) | changes
-        return toml.validate(type(self), document, "study", CaseError)
+        return toml.validate(type(self), document, "study", CaseError, PAGE)
 
     @property
     def number(self) -> int:
