@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bridge import case as cases
 from bridge.cli import app
+from bridge.commands import common
 from bridge.commands.listing import show
 from bridge.resources import find
 
@@ -79,3 +80,15 @@ def test_a_narrow_terminal_breaks_no_id_and_no_formula():
     lines = [line.rstrip() for line in narrow.file.getvalue().splitlines()]
     assert lines == [f"a-case-with-a-long-name  {formula}", "    What it is"]
     assert "some-family" in wide.file.getvalue()
+
+
+def test_slow_cases_are_left_out_unless_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of all would take ten times as long for two cases, or leave them out without a word."""
+    two = [case for case in cases.discover(find("cases")) if case.id in ("dyestuff", "groups-1e4")]
+    kept = common.swift(two, [])
+    assert [case.id for case in kept] == ["dyestuff"]
+    assert common.swift(two, ["groups-1e4", "dyestuff"]) == two
+    common.omitted(two, two)
+    assert capsys.readouterr() == ("", "")
+    common.omitted(two, kept)
+    assert "tagged slow: groups-1e4 (name" in capsys.readouterr().err

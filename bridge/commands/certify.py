@@ -40,7 +40,8 @@ def certify(
     from bridge.report.terminal import console
 
     places = common.roots(cases or [])
-    found = common.swift(find(cases or [], places), cases or [])
+    every = find(cases or [], places)
+    found = common.swift(every, cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     out, err = console(), console(stderr=True)
@@ -55,6 +56,7 @@ def certify(
     done = "hold" if check else "made"
     text = f"{len(findings)} certificates: " + (f"{len(failed)} do not hold" if failed else f"all {done}")
     out.print(text, markup=False, soft_wrap=True)
+    common.omitted(every, found)
     return int(bool(failed))
 
 

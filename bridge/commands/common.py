@@ -206,14 +206,15 @@ def _forget(file: int) -> None:
 
 
 def swift(cases: Sequence[Case], ids: Sequence[str]) -> list[Case]:
-    """Those named; if none is, all that are not tagged ``slow``, if any; the rest is said on stderr."""
-    left = [case for case in cases if not ids and "slow" in case.spec.tags]
-    if len(left) == len(cases):
-        return list(cases)
-    if left:
-        names = " ".join(case.id for case in left)
-        typer.echo(f"left out, as they are tagged slow: {names} (name them to have them)", err=True)
-    return [case for case in cases if case not in left]
+    """Those named; if none is, all that are not tagged ``slow``, if any; see `omitted`."""
+    kept = [case for case in cases if ids or "slow" not in case.spec.tags]
+    return kept or list(cases)
+
+
+def omitted(cases: Sequence[Case], kept: Sequence[Case]) -> None:
+    """Say on stderr, last of all, which cases `swift` left out."""
+    if left := [case.id for case in cases if case not in kept]:
+        typer.echo(f"left out, as they are tagged slow: {' '.join(left)} (name them to have them)", err=True)
 
 
 def roots(ids: Sequence[str]) -> list[Path]:

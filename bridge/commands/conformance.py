@@ -62,7 +62,8 @@ def conformance(
         if path is not None and not path.absolute().parent.is_dir():
             raise BridgeError(f"{option} {path}: there is no folder {path.parent}; make it, or name another")
     ids = common.split(cases) or []
-    chosen = common.swift(find(ids, [resource("cases")]), ids)
+    every = find(ids, [resource("cases")])
+    chosen = common.swift(every, ids)
     entries = [Entry.of_case(case, limit) for case in chosen]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = referee.judge(
@@ -79,6 +80,7 @@ def conformance(
         show(score, families, console())
         console().print()
     write(found, families, badge, to_json)
+    common.omitted(every, chosen)
     return max(score.exit_code for score in found)
 
 

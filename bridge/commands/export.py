@@ -29,7 +29,8 @@ def export_reference(
     from bridge.report.terminal import console
 
     places = common.roots(cases or [])
-    found = common.swift(find(cases or [], places), cases or [])
+    every = find(cases or [], places)
+    found = common.swift(every, cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     without = export(found, folder, force, named=bool(cases))
@@ -37,3 +38,4 @@ def export_reference(
         common.say(f"lmmbridge: left out, without a certificate: {', '.join(case.id for case in without)}")
     written = len(found) - len(without)
     console().print(f"Written: {folder} ({written} data sets)", markup=False, soft_wrap=True)
+    common.omitted(every, found)

@@ -46,7 +46,8 @@ def league(
     from bridge.store import Store
 
     ids = common.split(cases) or []
-    found = common.swift(find(ids, [resource("cases")]), ids)
+    every = find(ids, [resource("cases")])
+    found = common.swift(every, ids)
     entries = [Entry.of_case(case, limit) for case in found]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = referee.judge(
@@ -59,6 +60,7 @@ def league(
     elsewhere = "" if store is None else str(store)  # a folder of this machine, which no page should name
     words = [word for word in sys.argv[1:] if word != "--store" and word != elsewhere]
     written = page(agreement, shlex.join(["lmmbridge", *words]))
+    common.omitted(every, found)
     if output is None:
         console().print(written, markup=False, soft_wrap=True)
         return

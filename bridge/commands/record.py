@@ -53,7 +53,8 @@ def record(
     from bridge.store import Store
 
     places = common.roots(cases or [])
-    found = common.swift(find(cases or [], places), cases or [])
+    every = find(cases or [], places)
+    found = common.swift(every, cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     chosen = here(common.split(engines))
@@ -63,6 +64,7 @@ def record(
             patience = limit if limit is not None else max(PATIENCE, case.spec.time_limit or 0.0)
             said = keep(Entry.of_case(case, patience), chosen, referee, watch)
             out.print(f"{case.id}: {said}", markup=False, soft_wrap=True)
+    common.omitted(every, found)
     return 0
 
 

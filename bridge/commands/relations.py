@@ -65,7 +65,8 @@ def relations(
     from bridge.report.terminal import console, summarise
     from bridge.store import Store
 
-    found = common.swift(find(cases or [], common.roots(cases or [])), cases or [])
+    every = find(cases or [], common.roots(cases or []))
+    found = common.swift(every, cases or [])
     entries = [Entry.of_case(case, limit) for case in found]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = consistency(
@@ -85,4 +86,5 @@ def relations(
         words = [word for word in sys.argv[1:] if word != "--store" and word != str(store)]
         write_bytes(page(agreement, shlex.join(["lmmbridge", *words])).encode(), out)
         common.say(f"Written: {out}")
+    common.omitted(every, found)
     return agreement.exit_code

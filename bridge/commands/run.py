@@ -73,7 +73,8 @@ def run(
     if report is not None:
         make_folder(report, f"--report {report}")
     places = common.roots(cases or [])
-    found = common.swift(find(cases or [], places), cases or [])
+    every = find(cases or [], places)
+    found = common.swift(every, cases or [])
     if not found:
         raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
     entries = [Entry.of_case(case, limit) for case in found]
@@ -97,6 +98,7 @@ def run(
             markup=False,
             soft_wrap=True,
         )
+    common.omitted(every, found)
     return 0 if exit_zero else agreement.exit_code
 
 
