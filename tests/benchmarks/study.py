@@ -213,10 +213,14 @@ def draw(rows: list[dict[str, Any]]) -> None:
         alt.Chart(data(values=rows))
         .mark_line(point=True)
         .encode(
-            x=alt.X("replicates:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=6)),
+            x=alt.X(
+                "replicates:Q",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~s", tickCount=6, grid=False),
+            ),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(type="log", domain=[1, 1000])),
             color=alt.Color("what:N", title=None, scale=alt.Scale(range=["#0072b2", "#d55e00"])),
-            strokeDash=alt.StrokeDash("what:N", legend=None),
+            strokeDash=alt.StrokeDash("what:N", title=None),
         )
         .properties(width=380, height=240)
     )
