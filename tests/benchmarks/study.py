@@ -108,7 +108,7 @@ def pairs(rounds: int = 7) -> None:
         ("statsmodels, judged, chunk 5", founding(engines=("statsmodels",), replicates=20, chunk=5)),
     ]:
         start = {
-            jobs: spent(studied, asked.model_copy(update={"replicates": jobs}), Hands(jobs))
+            jobs: spent(studied, asked.model_copy(update={"replicates": jobs, "chunk": 1}), Hands(jobs))
             for jobs in (1, 2)
         }
         cpu, wall, parent = list[float](), list[float](), list[float]()
