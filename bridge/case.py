@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge import data, toml
+from bridge import data, output, toml
 from bridge.errors import CaseError, StoreError
 from bridge.fit import Method
 from bridge.generate import Design
@@ -107,7 +107,7 @@ class Case:
                 drawn.write(temporary)
             elif frame is not None:
                 data.write(frame, temporary / "data.parquet")
-            data.write_bytes(_document(draft).encode(), temporary / "case.toml")
+            output.write_bytes(_document(draft).encode(), temporary / "case.toml")
         return cls.load(folder)
 
     def save(self, **fields: Any) -> Case:
@@ -130,7 +130,7 @@ class Case:
                 document[name] = value
         text = tomlkit.dumps(document)
         toml.validate(Spec, tomllib.loads(text), path, CaseError)
-        data.write_bytes(text.encode(), path)
+        output.write_bytes(text.encode(), path)
         return Case.load(self.folder)
 
     def expect(self, method: Method) -> Expect:

@@ -198,9 +198,8 @@ class Design(_Part):
         for slope in self.clusters.slopes:
             if slope not in [p.name for p in self.predictors]:
                 raise ValueError(f"clusters.slopes: {slope!r} is not a predictor; add it to predictors")
-        number = self.clusters.number or len(self.clusters.sizes)
         for f in self.factors:
-            if _groups(f, number) > MOST_ROWS:
+            if _groups(f, len(self.clusters.counts)) > MOST_ROWS:
                 raise ValueError(f"factors: {f.name} has more than {MOST_ROWS} levels; take fewer")
         own = self.clusters.sd is not None or self.clusters.covariance is not None
         if self.icc is None and (self.residual_sd is None or not own):

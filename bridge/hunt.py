@@ -15,7 +15,7 @@ import numpy as np
 from bridge.case import Case
 from bridge.catalogue import Referee
 from bridge.entry import Entry
-from bridge.errors import BridgeError, ModelError, StoreError, UnavailableError
+from bridge.errors import BridgeError, ModelError, UnavailableError
 from bridge.fit import Method, Profile
 from bridge.generate import Design
 from bridge.run import LIMIT, limited
@@ -257,23 +257,6 @@ def save(found: Found, folder: Path, source: str, referee: Referee, engines: Seq
             case = case.save(expect=singular)
         case = draft(case, referee, engines)
         return Case.load(case.folder.rename(folder / case.folder.name))
-
-
-def ready(folder: Path) -> Path:
-    """A folder for finds, made if absent.
-
-    Raises
-    ------
-    StoreError
-        It cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        reason = "it is a file" if folder.is_file() else error.strerror
-        raise StoreError(f"{folder}: cannot keep finds there ({reason}); name another folder") from None
 
 
 def draft(case: Case, referee: Referee, engines: Sequence[str] | None = None) -> Case:

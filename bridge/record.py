@@ -210,7 +210,7 @@ class Records:
         return self._texts.get(path, "")
 
     def _write(self, path: Path, text: str) -> None:
-        from bridge.data import write_bytes
+        from bridge.output import write_bytes
 
         self._texts[path] = text
         if self.folder is None:

@@ -122,7 +122,7 @@ def write(path: Path, made: Sequence[Recording]) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from bridge.data import write_bytes
+    from bridge.output import write_bytes
 
     before = read(path) if path.exists() else []
     found = {recording.place: recording for recording in before}

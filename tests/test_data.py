@@ -466,27 +466,3 @@ def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.csv")
     with pytest.raises(DataError, match="no regular file"):
         data.read(tmp_path / "a.csv")
-
-
-def test_a_pipe_is_written_to_and_a_link_stays_a_link(tmp_path):
-    """``-o /dev/stdout`` or ``-o /dev/full`` as root would put a file in the device's place."""
-    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    data.write_bytes(b"page", pipe)
-    assert pipe.is_fifo()
-    assert os.read(reader, 10) == b"page"
-    os.close(reader)
-    file.write_bytes(b"before")
-    link.symlink_to(file)
-    data.write_bytes(b"after", link)
-    assert link.is_symlink()
-    assert file.read_bytes() == b"after"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link", "pipe"]
-
-
-@pytest.mark.parametrize("name", ["", ".", "/"])
-def test_a_folder_or_no_name_is_no_file_to_write(name):
-    """``--html ""`` would be a traceback: a path without a name."""
-    with pytest.raises(StoreError, match="is a folder; name a file in it"):
-        data.write_bytes(b"page", name)

@@ -13,8 +13,8 @@ from bridge.case import Case
 from bridge.catalogue import session
 from bridge.cli import app
 from bridge.entry import Entry
-from bridge.errors import BridgeError, CaseError, StoreError, UnavailableError
-from bridge.hunt import Tally, hunt, kind, ready, roomy, save, shrunk
+from bridge.errors import BridgeError, CaseError, UnavailableError
+from bridge.hunt import Tally, hunt, kind, roomy, save, shrunk
 from bridge.hunt_designs import BUNDLED, designs
 
 
@@ -151,16 +151,6 @@ def test_bad_input_is_refused_in_a_line(tmp_path, arguments, said):
     done = CliRunner().invoke(app, ["hunt", *arguments, "--store", str(tmp_path)])
     assert done.exit_code == 2
     assert said in done.output
-
-
-def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path):
-    """Found out after an hour, at the first find."""
-    (tmp_path / "file").write_text("kept")
-    with pytest.raises(StoreError, match="it is a file"):
-        ready(tmp_path / "file")
-    with pytest.raises(StoreError, match="name another folder"):
-        ready(tmp_path / "file" / "deeper")
-    assert ready(tmp_path / "new" / "folder").is_dir()
 
 
 def test_a_file_of_no_design(tmp_path):

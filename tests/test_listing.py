@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,13 +83,21 @@ def test_a_narrow_terminal_breaks_no_id_and_no_formula():
     assert "some-family" in wide.file.getvalue()
 
 
-def test_slow_cases_are_left_out_unless_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_cases_are_left_out_unless_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run of all would take ten times as long for two cases, or leave them out without a word."""
-    two = [case for case in cases.discover(find("cases")) if case.id in ("dyestuff", "groups-1e4")]
-    kept = common.swift(two, [])
+    for name in ("dyestuff", "groups-1e4"):
+        shutil.copytree(find("cases") / name, tmp_path / name)
+    kept, left = common.select([], [tmp_path])
     assert [case.id for case in kept] == ["dyestuff"]
-    assert common.swift(two, ["groups-1e4", "dyestuff"]) == two
-    common.omitted(two, two)
+    both, none = common.select(["groups-1e4", "dyestuff"], [tmp_path])
+    assert sorted(case.id for case in both) == ["dyestuff", "groups-1e4"]
+    common.omitted(none)
     assert capsys.readouterr() == ("", "")
-    common.omitted(two, kept)
+    common.omitted(left)
     assert "tagged slow: groups-1e4 (name" in capsys.readouterr().err
+
+
+def test_the_command_on_a_page_names_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page would show a folder of the machine that made it, or a command that nobody typed."""
+    monkeypatch.setattr("sys.argv", ["x", "league", "--store", "/a b", "-o", "my page.md", "--store=c"])
+    assert common.typed() == "lmmbridge league -o 'my page.md'"

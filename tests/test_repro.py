@@ -135,13 +135,18 @@ def test_prints_the_adapters_numbers_and_the_right_ones(
     assert code == int("DISAGREES" in text)
 
 
+def reproduced(case, engine, folder):
+    """Output and exit code of the script that ``lmmbridge repro`` writes."""
+    out = folder / "issue.R"
+    done = CliRunner().invoke(app, ["repro", case, "--engine", engine, "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    return run(out.read_text(), engine, folder)
+
+
 @pytest.mark.needs_r
 def test_a_number_that_is_missing_is_a_disagreement(tmp_path):
     """No log-likelihood at all (glmmTMB), and the script says AGREES and exits with 0."""
-    out = tmp_path / "issue.R"
-    done = CliRunner().invoke(app, ["repro", "sleepstudy-days2000", "--engine", "glmmTMB", "-o", str(out)])
-    assert done.exit_code == 0, done.output
-    text, code = run(out.read_text(), "glmmTMB", tmp_path)
+    text, code = reproduced("sleepstudy-days2000", "glmmTMB", tmp_path)
     assert "DISAGREES: glmmTMB is off by NA in logLik" in text
     assert code == 1
 
@@ -149,10 +154,7 @@ def test_a_number_that_is_missing_is_a_disagreement(tmp_path):
 @pytest.mark.needs_r
 def test_shows_a_known_failure(tmp_path):
     """A script that exits with 0 where lme4 is 21 off in logLik shows nobody anything."""
-    out = tmp_path / "issue.R"
-    done = CliRunner().invoke(app, ["repro", "sleepstudy-days2000", "--engine", "lme4", "-o", str(out)])
-    assert done.exit_code == 0, done.output
-    text, code = run(out.read_text(), "lme4", tmp_path)
+    text, code = reproduced("sleepstudy-days2000", "lme4", tmp_path)
     assert code == 1
     assert "DISAGREES: lme4 is off by 21.4 in logLik" in text
     # from the certificate, which does not know of the shift: Days + 2000 leaves the REML logLik as it is

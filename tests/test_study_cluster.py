@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,9 @@ from bridge.study.run import check, run
 from bridge.study.spec import Study
 from tests.front import environment
 from tests.test_study import TEXT, digest, study
+
+if TYPE_CHECKING:
+    from bridge.study.cluster import Cluster
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow
@@ -82,6 +86,25 @@ def finished(folder: Path) -> int:
     return len(list((folder / "chunks").glob("[!.]*.parquet")))
 
 
+def run_broken(
+    asked: Study, folder: Folder, cluster: Cluster, after: int, breaking: Callable[[], None]
+) -> None:
+    """Run all of it on a cluster; once `after` replicates are done, something breaks."""
+    broken = False
+
+    def progress(done: int, total: int) -> None:
+        nonlocal broken
+        if done >= after and not broken:
+            broken = True
+            breaking()
+
+    try:
+        run(check(asked), folder, cluster, progress)
+    finally:
+        cluster.close()
+    assert broken
+
+
 def test_a_cluster_that_loses_a_worker_finds_what_one_process_does(tmp_path: Path, grid: Grid) -> None:
     """A chunk would be lost, doubled or different when its worker dies; R's own processes apart."""
     from bridge.study.cluster import Cluster
@@ -89,21 +112,12 @@ def test_a_cluster_that_loses_a_worker_finds_what_one_process_does(tmp_path: Pat
     asked = study(
         tmp_path, TEXT.replace("chunk = 20", "chunk = 10"), engines=("batch", "numpy"), replicates=30
     )
-    ready, folder = check(asked), Folder.of(tmp_path / "out", asked)
-    cluster, killed = Cluster(grid.address, patience=60), list[int]()
-
-    def progress(done: int, total: int) -> None:
-        if done and not killed:
-            grid.kill(grid.children[1])
-            killed.append(done)
-
-    try:
-        run(ready, folder, cluster, progress)
-    finally:
-        cluster.close()
-    assert killed
-    wanted = list(chunks(asked, 2))
-    assert folder.digest(ready.cells, wanted) == digest(asked, tmp_path / "alone", Here())
+    folder = Folder.of(tmp_path / "out", asked)
+    cluster = Cluster(grid.address, patience=60)
+    run_broken(asked, folder, cluster, 1, lambda: grid.kill(grid.children[1]))
+    assert folder.digest(list(asked.cells()), list(chunks(asked, 2))) == digest(
+        asked, tmp_path / "alone", Here()
+    )
 
 
 def test_a_killed_client_goes_on_under_a_new_scheduler(tmp_path: Path, grid: Grid) -> None:
@@ -139,23 +153,18 @@ def test_a_scheduler_that_comes_back_gets_what_it_lost(tmp_path: Path, grid: Gri
     from bridge.study.cluster import Cluster
 
     asked = study(tmp_path, TEXT.replace("chunk = 20", "chunk = 5"), replicates=60)
-    ready, folder = check(asked), Folder.of(tmp_path / "out", asked)
-    cluster, killed = Cluster(grid.address, patience=60), list[int]()
 
-    def progress(done: int, total: int) -> None:
-        if done >= 10 and not killed:
-            for child in list(grid.children):
-                grid.kill(child)
-            grid.scheduler()
-            grid.worker()
-            killed.append(done)
+    def restart() -> None:
+        for child in list(grid.children):
+            grid.kill(child)
+        grid.scheduler()
+        grid.worker()
 
-    try:
-        run(ready, folder, cluster, progress)
-    finally:
-        cluster.close()
-    assert killed
-    assert folder.digest(ready.cells, list(chunks(asked, 2))) == digest(asked, tmp_path / "alone", Here())
+    folder = Folder.of(tmp_path / "out", asked)
+    run_broken(asked, folder, Cluster(grid.address, patience=60), 10, restart)
+    assert folder.digest(list(asked.cells()), list(chunks(asked, 2))) == digest(
+        asked, tmp_path / "alone", Here()
+    )
 
 
 def test_a_worker_with_other_software_is_refused(

@@ -27,7 +27,7 @@ def catalogue(
     - `lmmbridge catalogue -o docs`
     """
     from bridge.case import find
-    from bridge.data import make_folder, write_bytes
+    from bridge.output import make_folder, write_bytes
     from bridge.report.catalogue import document, picture, svg
     from bridge.report.terminal import console
 

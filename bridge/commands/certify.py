@@ -34,16 +34,10 @@ def certify(
 
     - `lmmbridge certify --check`
     """
-    from bridge.case import find
     from bridge.certification import make, review
-    from bridge.errors import CaseError
     from bridge.report.terminal import console
 
-    places = common.roots(cases or [])
-    every = find(cases or [], places)
-    found = common.swift(every, cases or [])
-    if not found:
-        raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
+    found, left = common.select(cases or [])
     out, err = console(), console(stderr=True)
     wide = max(len(case.id) for case in found)
     findings: list[Finding] = []
@@ -56,7 +50,7 @@ def certify(
     done = "hold" if check else "made"
     text = f"{len(findings)} certificates: " + (f"{len(failed)} do not hold" if failed else f"all {done}")
     out.print(text, markup=False, soft_wrap=True)
-    common.omitted(every, found)
+    common.omitted(left)
     return int(bool(failed))
 
 

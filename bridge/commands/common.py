@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -205,16 +206,48 @@ def _forget(file: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), file)
 
 
-def swift(cases: Sequence[Case], ids: Sequence[str]) -> list[Case]:
-    """Those named; if none is, all that are not tagged ``slow``, if any; see `omitted`."""
-    kept = [case for case in cases if ids or "slow" not in case.spec.tags]
-    return kept or list(cases)
+def select(ids: Sequence[str], places: Sequence[Path] | None = None) -> tuple[list[Case], list[Case]]:
+    """Cases that are named, or all but the slow ones; and those left out, for `omitted`.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        None: all that are not tagged ``slow``; if there are no others, those.
+    places : sequence of Path, optional
+        Folders of cases; by default `roots`.
+
+    Raises
+    ------
+    CaseError
+        There is no case, or not the one that is named.
+    """
+    from bridge.case import find
+    from bridge.errors import CaseError
+
+    places = roots(ids) if places is None else places
+    every = find(ids, places)
+    if not every:
+        raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
+    kept = [case for case in every if ids or "slow" not in case.spec.tags] or every
+    return kept, [case for case in every if case not in kept]
 
 
-def omitted(cases: Sequence[Case], kept: Sequence[Case]) -> None:
-    """Say on stderr, last of all, which cases `swift` left out."""
-    if left := [case.id for case in cases if case not in kept]:
-        typer.echo(f"left out, as they are tagged slow: {' '.join(left)} (name them to have them)", err=True)
+def omitted(cases: Sequence[Case]) -> None:
+    """Say on stderr, last of all, which cases `select` left out."""
+    if cases:
+        names = " ".join(case.id for case in cases)
+        typer.echo(f"left out, as they are tagged slow: {names} (name them to have them)", err=True)
+
+
+def typed() -> str:
+    """The command as it was typed, less ``--store``: a folder of this machine, which no page should name."""
+    kept, words = list[str](), iter(sys.argv[1:])
+    for word in words:
+        if word == "--store":
+            next(words, None)
+        elif not word.startswith("--store="):
+            kept.append(word)
+    return shlex.join(["lmmbridge", *kept])
 
 
 def roots(ids: Sequence[str]) -> list[Path]:

@@ -56,9 +56,9 @@ def compare(
     from bridge.agreement import refuse
     from bridge.catalogue import session
     from bridge.commands.run import extras, watching
-    from bridge.data import check_file, write_bytes
     from bridge.entry import Entry
     from bridge.errors import BridgeError
+    from bridge.output import check_file, write_bytes
     from bridge.report import page
     from bridge.report.explain import draw
     from bridge.report.gather import gather

@@ -46,11 +46,11 @@ def conformance(
 
     - `lmmbridge conformance lme4 nlme --profile both --cases sleepstudy,bimodal --json scores.json`
     """
-    from bridge.case import find
     from bridge.catalogue import session
     from bridge.commands.run import watching
     from bridge.conformance import PACE, scores
     from bridge.entry import Entry
+    from bridge.output import check_file
     from bridge.report.scorecard import show
     from bridge.report.terminal import console
     from bridge.resources import find as resource
@@ -59,11 +59,9 @@ def conformance(
     if badge is not None and (len(set(engines)) > 1 or profile is common.Which.both):
         raise BridgeError("--badge: is of one engine and one profile; name one of each")
     for option, path in (("--badge", badge), ("--json", to_json)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise BridgeError(f"{option} {path}: there is no folder {path.parent}; make it, or name another")
-    ids = common.split(cases) or []
-    every = find(ids, [resource("cases")])
-    chosen = common.swift(every, ids)
+        if path is not None:
+            check_file(path, f"{option} {path}")
+    chosen, left = common.select(common.split(cases) or [], [resource("cases")])
     entries = [Entry.of_case(case, limit) for case in chosen]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = referee.judge(
@@ -80,7 +78,7 @@ def conformance(
         show(score, families, console())
         console().print()
     write(found, families, badge, to_json)
-    common.omitted(every, chosen)
+    common.omitted(left)
     return max(score.exit_code for score in found)
 
 
@@ -88,7 +86,7 @@ def write(
     found: list[Score], families: dict[str, tuple[str, ...]], badge: Path | None, to_json: Path | None
 ) -> None:
     """The files asked for."""
-    from bridge.data import write_bytes
+    from bridge.output import write_bytes
     from bridge.report.badge import svg
 
     if badge is not None:

@@ -34,8 +34,8 @@ def diff(
 
     - `lmmbridge diff before after -o drift.html`
     """
-    from bridge.data import check_file, write_bytes
     from bridge.drift import drift, numbers
+    from bridge.output import check_file, write_bytes
     from bridge.report import drift as shown
     from bridge.report import page
     from bridge.report.results import read

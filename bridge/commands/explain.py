@@ -52,9 +52,9 @@ def explain(
 
     - `lmmbridge explain trial.csv "y ~ arm + (1 | clinic)" --engine lme4,statsmodels`
     """
-    from bridge.data import make_folder
     from bridge.errors import BridgeError
     from bridge.explanation import explain as explained
+    from bridge.output import make_folder
     from bridge.report import pictures
     from bridge.report.explain import left, tables, title
     from bridge.report.terminal import console

@@ -23,19 +23,13 @@ def export_reference(
 
     - `lmmbridge export-reference reference`
     """
-    from bridge.case import find
-    from bridge.errors import CaseError
     from bridge.export import export
     from bridge.report.terminal import console
 
-    places = common.roots(cases or [])
-    every = find(cases or [], places)
-    found = common.swift(every, cases or [])
-    if not found:
-        raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
+    found, left = common.select(cases or [])
     without = export(found, folder, force, named=bool(cases))
     if without:
         common.say(f"lmmbridge: left out, without a certificate: {', '.join(case.id for case in without)}")
     written = len(found) - len(without)
     console().print(f"Written: {folder} ({written} data sets)", markup=False, soft_wrap=True)
-    common.omitted(every, found)
+    common.omitted(left)

@@ -54,9 +54,10 @@ def hunt(
     - `lmmbridge hunt --design my-trial.toml --seeds 0:1000 --engines nlme --method ML -o found`
     """
     from bridge.catalogue import session
-    from bridge.hunt import Tally, ready, save, shrunk
+    from bridge.hunt import Tally, save, shrunk
     from bridge.hunt import hunt as hunted
     from bridge.hunt_designs import designs
+    from bridge.output import make_folder
     from bridge.report.terminal import console
     from bridge.report.text import plural
     from bridge.run import LIMIT
@@ -64,7 +65,7 @@ def hunt(
 
     names, (first, last) = common.split(engines) or [], _bounds(seeds)
     drawn = designs(design, range(first, last))
-    ready(out)
+    make_folder(out, f"-o {out}")
     err, tally = console(stderr=True), Tally()
     kept = there = 0
     with session(Store(store), jobs) as referee, err.status(f"0 of {last - first} data sets") as status:

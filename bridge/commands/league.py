@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,19 +33,18 @@ def league(
 
     - `lmmbridge league -o docs/league.md`
     """
-    from bridge.case import find
     from bridge.catalogue import session
     from bridge.commands.run import watching
-    from bridge.data import write_bytes
     from bridge.entry import Entry
+    from bridge.output import check_file, write_bytes
     from bridge.report.league import page
     from bridge.report.terminal import console
     from bridge.resources import find as resource
     from bridge.store import Store
 
-    ids = common.split(cases) or []
-    every = find(ids, [resource("cases")])
-    found = common.swift(every, ids)
+    if output is not None:
+        check_file(output, f"-o {output}")
+    found, left = common.select(common.split(cases) or [], [resource("cases")])
     entries = [Entry.of_case(case, limit) for case in found]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = referee.judge(
@@ -57,12 +54,10 @@ def league(
             profiles=("default", "tight"),
             watch=watch,
         )
-    elsewhere = "" if store is None else str(store)  # a folder of this machine, which no page should name
-    words = [word for word in sys.argv[1:] if word != "--store" and word != elsewhere]
-    written = page(agreement, shlex.join(["lmmbridge", *words]))
-    common.omitted(every, found)
+    written = page(agreement, common.typed())
     if output is None:
         console().print(written, markup=False, soft_wrap=True)
-        return
-    write_bytes(written.encode(), output)
-    console().print(f"Written: {output}", markup=False, soft_wrap=True)
+    else:
+        write_bytes(written.encode(), output)
+        console().print(f"Written: {output}", markup=False, soft_wrap=True)
+    common.omitted(left)

@@ -44,19 +44,13 @@ def record(
 
     - `lmmbridge record sleepstudy --engines lme4,nlme`
     """
-    from bridge.case import find
     from bridge.catalogue import session
     from bridge.commands.run import watching
     from bridge.entry import Entry
-    from bridge.errors import CaseError
     from bridge.report.terminal import console
     from bridge.store import Store
 
-    places = common.roots(cases or [])
-    every = find(cases or [], places)
-    found = common.swift(every, cases or [])
-    if not found:
-        raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
+    found, left = common.select(cases or [])
     chosen = here(common.split(engines))
     out = console()
     with session(Store(store), jobs, fresh) as referee, watching(console(stderr=True)) as watch:
@@ -64,7 +58,7 @@ def record(
             patience = limit if limit is not None else max(PATIENCE, case.spec.time_limit or 0.0)
             said = keep(Entry.of_case(case, patience), chosen, referee, watch)
             out.print(f"{case.id}: {said}", markup=False, soft_wrap=True)
-    common.omitted(every, found)
+    common.omitted(left)
     return 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -57,16 +55,17 @@ def relations(
 
     - `lmmbridge relations sleepstudy --relation scaled-x --engines lme4,statsmodels --profile both`
     """
-    from bridge.case import find
     from bridge.catalogue import session
     from bridge.commands.run import watching
     from bridge.consistency import consistency
     from bridge.entry import Entry
+    from bridge.output import check_file, write_bytes
     from bridge.report.terminal import console, summarise
     from bridge.store import Store
 
-    every = find(cases or [], common.roots(cases or []))
-    found = common.swift(every, cases or [])
+    if out is not None:
+        check_file(out, f"-o {out}")
+    found, left = common.select(cases or [])
     entries = [Entry.of_case(case, limit) for case in found]
     with session(Store(store), jobs) as referee, watching(console(stderr=True)) as watch:
         agreement = consistency(
@@ -80,11 +79,9 @@ def relations(
         )
     summarise(agreement, console())
     if out is not None:
-        from bridge.data import write_bytes
         from bridge.report.relations import page
 
-        words = [word for word in sys.argv[1:] if word != "--store" and word != str(store)]
-        write_bytes(page(agreement, shlex.join(["lmmbridge", *words])).encode(), out)
+        write_bytes(page(agreement, common.typed()).encode(), out)
         common.say(f"Written: {out}")
-    common.omitted(every, found)
+    common.omitted(left)
     return agreement.exit_code

@@ -34,7 +34,7 @@ def report(
 
     - `lmmbridge report --formal -o validation`: with requirement ids and a place for signatures
     """
-    from bridge.data import make_folder, write_bytes
+    from bridge.output import make_folder, write_bytes
     from bridge.report import page
     from bridge.report.results import dump, read
     from bridge.report.summary import summary

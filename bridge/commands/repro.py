@@ -39,9 +39,9 @@ def repro(
     """
     from bridge.case import find
     from bridge.catalogue import Referee
-    from bridge.data import write_bytes
     from bridge.entry import Entry
     from bridge.errors import BridgeError
+    from bridge.output import write_bytes
     from bridge.repro import repro as script
     from bridge.run import LocalWorkers
 

@@ -60,11 +60,9 @@ def run(
 
     - `lmmbridge run --require lme4,nlme`: for CI, where R must be there
     """
-    from bridge.case import find
     from bridge.catalogue import session
-    from bridge.data import make_folder
     from bridge.entry import Entry
-    from bridge.errors import CaseError
+    from bridge.output import make_folder
     from bridge.report import page
     from bridge.report.terminal import console, summarise
     from bridge.store import Store
@@ -72,11 +70,7 @@ def run(
     begin = perf_counter()
     if report is not None:
         make_folder(report, f"--report {report}")
-    places = common.roots(cases or [])
-    every = find(cases or [], places)
-    found = common.swift(every, cases or [])
-    if not found:
-        raise CaseError(f"{places[0]}: there is no case in it; make one with lmmbridge add")
+    found, left = common.select(cases or [])
     entries = [Entry.of_case(case, limit) for case in found]
     with session(Store(store), jobs, fresh) as referee:
         with watching(console(stderr=True)) as watch:
@@ -98,7 +92,7 @@ def run(
             markup=False,
             soft_wrap=True,
         )
-    common.omitted(every, found)
+    common.omitted(left)
     return 0 if exit_zero else agreement.exit_code
 
 

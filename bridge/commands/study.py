@@ -108,13 +108,15 @@ def study(
 
 def _size(asked: Study) -> str:
     """``2 designs x 60 replicates, 480 fits in 6 chunks``."""
+    from bridge.report.text import plural
+
     numbers = {
         "design": asked.number,
         "replicate": asked.replicates,
         "fit": asked.fits,
         "chunk": asked.chunks,
     }
-    designs, replicates, fits, chunks = (f"{n:,} {word}{'s' * (n != 1)}" for word, n in numbers.items())
+    designs, replicates, fits, chunks = (plural(n, word) for word, n in numbers.items())
     return f"{designs} x {replicates}, {fits} in {chunks}"
 
 
@@ -129,7 +131,9 @@ def _changed(asked: Study, replicates: int | None, engines: str | None) -> Study
 
 def _estimate(ready: Ready, folder: Any, jobs: int) -> Iterator[str]:
     """What --dry-run says beside the numbers."""
-    from bridge.study.cost import free, lasting, measured, room, spelt
+    from rich.filesize import decimal
+
+    from bridge.study.cost import free, lasting, measured, room
     from bridge.study.run import unfinished
 
     asked = ready.study
@@ -150,8 +154,9 @@ def _estimate(ready: Ready, folder: Any, jobs: int) -> Iterator[str]:
     cost = measured(asked, ready.cells, left)
     yield f"  {'speed':<10} {cost.speed:,.3g} replicates a second in one process, measured here and now"
     yield f"  {'time':<10} about {lasting(cost.seconds / jobs)} in {jobs} process{'es' * (jobs > 1)}"
-    yield f"  {'disk':<10} about {spelt(cost.size)}; {spelt(free(folder.path))} are free"
-    yield f"  {'memory':<10} up to {spelt(cost.memory)} a process, and what engines take in theirs"
+    yield f"  {'disk':<10} about {decimal(int(cost.size))}; {decimal(free(folder.path))} are free"
+    memory = decimal(int(cost.memory), precision=0)
+    yield f"  {'memory':<10} up to {memory} a process, and what engines take in theirs"
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Adapter(ABC):
         blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
         if reason := self.supports(model, method):
             return blank.having(status="unsupported", reason=reason)
-        self.start()
+        load(self.name, self.module)
         return attempt(blank, self.call(model, method, profile))
 
     @abstractmethod

@@ -98,7 +98,7 @@ def draw(found: Explanation, root: Path, folder: Path, png: bool = False) -> lis
 
     None are drawn where their library is not installed.
     """
-    from bridge.data import make_folder, write_bytes
+    from bridge.output import make_folder, write_bytes
     from bridge.report import pictures
 
     if pictures.lacking():
@@ -116,7 +116,7 @@ def draw(found: Explanation, root: Path, folder: Path, png: bool = False) -> lis
 
 def write(found: Explanation, folder: Path) -> list[Path]:
     """explain.md, weights.csv, and each picture as SVG and PNG."""
-    from bridge.data import write_bytes
+    from bridge.output import write_bytes
     from bridge.report import pictures
 
     pictures.require()

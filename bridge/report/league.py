@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import bridge
 from bridge import engines, footprint
 from bridge.conformance import PACE, Outcome, Score, scores
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, UnavailableError
 from bridge.report import text
 from bridge.report.grid import Grid
 
@@ -59,8 +59,14 @@ def entrants(agreement: Agreement) -> list[Score]:
 
 
 def measured(agreement: Agreement) -> dict[str, int | None]:
-    """Install size of each entrant's software."""
-    return {score.engine: footprint.of(score.engine, score.versions) for score in entrants(agreement)}
+    """Install size of each entrant's software, None if it is not here."""
+    found = dict[str, int | None]()
+    for name in dict.fromkeys(score.engine for score in entrants(agreement)):
+        try:
+            found[name] = footprint.of(name, engines.versions(name))
+        except UnavailableError:
+            found[name] = None
+    return found
 
 
 def section(agreement: Agreement, sizes: Mapping[str, int | None]) -> list[str]:

@@ -70,7 +70,8 @@ def write(agreement: Agreement, folder: Path, seconds: float, extras: Extras) ->
     """
     import pyarrow as pa
 
-    from bridge.data import make_folder, write_bytes, write_table
+    from bridge.data import write_table
+    from bridge.output import make_folder, write_bytes
 
     make_folder(folder, f"--report {folder}")
     drawn = {e.name: explain.draw(e, folder, Path("figures") / e.name) for e in extras.explained}

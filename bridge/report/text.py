@@ -135,8 +135,8 @@ def engine(judgement: Judgement) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """``1 fit``, ``2 fits``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """``1 fit``, ``2,000 fits``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def counted(count: int, said: str) -> str:

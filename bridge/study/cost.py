@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from rich.filesize import decimal
+
 from bridge.errors import CaseError, StoreError
 from bridge.study.cell import Cell
 from bridge.study.chunk import Chunk, lane
@@ -95,7 +97,7 @@ def room(study: Study, cells: Sequence[Cell], left: Sequence[Chunk], path: Path)
     size = row * sum((chunk.stop - chunk.start) * len(cells[chunk.place].truths) for chunk in left)
     if size > (there := free(path)):
         raise StoreError(
-            f"{path}: what is left needs {spelt(size)} at least, and {spelt(there)} are free; "
+            f"{path}: what is left needs {decimal(int(size))} at least, and {decimal(there)} are free; "
             "make room, name another folder with -o, or lower replicates"
         )
 
@@ -129,15 +131,6 @@ def _sample(study: Study, cell: Cell, place: int) -> tuple[float, float, float]:
             if spent > ENOUGH or size >= min(study.chunk, study.replicates):
                 return spent / size, first, max(whole - first, 0) / max(size - 1, 1)
             size = min(4 * size, study.chunk, study.replicates)
-
-
-def spelt(size: float) -> str:
-    """Bytes in words."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
 
 
 def lasting(seconds: float) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.data import write_bytes
-from bridge.errors import StoreError
+from bridge.output import make_folder, write_bytes
 from bridge.study.cell import Cell
 from bridge.study.chunk import Chunk
 from bridge.study.spec import BATCH, Study
@@ -34,10 +33,7 @@ class Folder:
     @classmethod
     def of(cls, path: Path, study: Study) -> Folder:
         """Of a study; StoreError if the folder cannot be written to."""
-        try:
-            (path / "chunks").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be made ({error.strerror}); name another with -o") from None
+        make_folder(path / "chunks", f"-o {path}")
         write_bytes(study.to_json().encode(), path / "study.json")
         return cls.at(path, study)
 

@@ -12,7 +12,8 @@ from typing import Any
 import tomlkit
 
 from bridge.data import write as write_frame
-from bridge.data import write_bytes, write_table
+from bridge.data import write_table
+from bridge.output import write_bytes
 from bridge.report import text
 from bridge.study.cell import spell
 from bridge.study.figures import figures, who

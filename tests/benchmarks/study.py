@@ -100,12 +100,12 @@ def adopting() -> None:
     CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
-def pairs(rounds: int = 7) -> None:
+def pairs(rounds: int = 5) -> None:
     """Two processes against one, in turns; the same chunks for both."""
     adopting()
     for label, asked in [
-        ("batch, chunk 2,000", founding(replicates=24_000, chunk=2000)),
-        ("statsmodels, judged, chunk 5", founding(engines=("statsmodels",), replicates=20, chunk=5)),
+        ("batch, chunk 2,000", founding(replicates=400_000, chunk=2000)),
+        ("statsmodels, judged, chunk 5", founding(engines=("statsmodels",), replicates=100, chunk=5)),
     ]:
         start = {
             jobs: spent(studied, asked.model_copy(update={"replicates": jobs, "chunk": 1}), Hands(jobs))
