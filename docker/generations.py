@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bridge.drift import Key, drift, numbers
 from bridge.engines.r import PACKAGES
+from bridge.errors import BridgeError
 from bridge.report.grid import Grid
 from bridge.report.results import FitResult, Results, read
 
@@ -37,7 +38,9 @@ def versions(runs: Sequence[Results]) -> Grid:
     """Which software each run is of."""
     found = software(runs)
     names = dict.fromkeys(["R", *(name for names in PACKAGES.values() for name in names), "BLAS"])
-    return Grid(("", *titles(runs)), tuple((name, *(v.get(name, "–") for v in found)) for name in names))
+    return Grid(
+        ("software", *titles(runs)), tuple((name, *(v.get(name, "–") for v in found)) for name in names)
+    )
 
 
 def titles(runs: Sequence[Results]) -> Row:
@@ -110,7 +113,28 @@ def page(runs: Sequence[Results], tables: Sequence[pd.DataFrame | None]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def apart(folders: Sequence[Path], runs: Sequence[Results]) -> None:
+    """Raise BridgeError if a folder is of no R, or two of the same: the page has one column for each."""
+    seen: dict[str, Path] = {}
+    for folder, title in zip(folders, titles(list(map(only_r, runs))), strict=True):
+        if title == "R ?":
+            raise BridgeError(f"{folder}: no fit of R's engines: run with --engines {','.join(PACKAGES)}")
+        if title in seen:
+            raise BridgeError(f"{seen[title]} and {folder} are both of {title}: name one folder for each R")
+        seen[title] = folder
+
+
+def main(folders: Sequence[Path]) -> int:
+    """Write the page; 2 if the folders cannot be used."""
+    try:
+        found = [read(folder) for folder in folders]
+        apart(folders, found)
+        sys.stdout.write(page(found, list(map(numbers, folders, found))))
+    except BridgeError as error:
+        print(f"generations: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    folders = [Path(folder) for folder in sys.argv[1:]]
-    found = [read(folder) for folder in folders]
-    sys.stdout.write(page(found, list(map(numbers, folders, found))))
+    sys.exit(main(list(map(Path, sys.argv[1:]))))

@@ -86,3 +86,24 @@ def test_engines_of_python_are_left_out(script: Any) -> None:
     """Another Python's rounding would be told as R's."""
     found = runs([fit(engine="numpy"), fit()], [fit(WRONG, engine="numpy"), fit()])
     assert "numpy" not in script["page"](found, [None] * 2)
+
+
+def test_folders_that_share_an_r_are_one_clear_error(
+    script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two columns of one name: nobody could say which of them is meant, nor which folder was named twice."""
+    old, new = runs([fit()], [fit()])
+    python = Results(sentence="", exit_code=0, fits=(fit(engine="numpy"),))
+    folders = [tmp_path / name for name in ("old", "again", "new", "python")]
+    for folder, run in zip(folders, (old, old, new, python), strict=True):
+        folder.mkdir()
+        (folder / "report.json").write_text(run.model_dump_json(by_alias=True), encoding="utf-8")
+    first, again, newer, other = folders
+    assert script["main"]([first, newer]) == 0
+    assert "| software | R 4.2 | R 4.3 |" in capsys.readouterr().out
+    assert script["main"]([first, newer, again]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (f"generations: {first} and {again} are both of R 4.2: name one folder for each R\n")
+    assert script["main"]([first, other]) == 2
+    assert capsys.readouterr().err.startswith(f"generations: {other}: no fit of R's engines")
