@@ -12,15 +12,10 @@ from bridge.commands import common
 if TYPE_CHECKING:
     from bridge.certification import Finding
 
-Ids = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
-]
-
 
 @common.ending
 def certify(
-    cases: Ids = None,
+    cases: common.Ids = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; prove again what is there, and name what fails.")
     ] = False,

@@ -59,6 +59,10 @@ class Holes(StrEnum):
     passed = "pass"
 
 
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
+]
 Engines = Annotated[
     str | None,
     typer.Option(

@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from bridge.commands import common
-from bridge.commands.certify import Ids
 
 
 @common.ending
 def export_reference(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.")],
-    cases: Ids = None,
+    cases: common.Ids = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier export of the same cases; leave the rest.")
     ] = False,

@@ -24,10 +24,7 @@ PATIENCE = 600.0
 
 @common.ending
 def record(
-    cases: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
-    ] = None,
+    cases: common.Ids = None,
     engines: common.Engines = None,
     jobs: common.Jobs = None,
     limit: common.Limit = None,

@@ -12,10 +12,7 @@ from bridge.commands import common
 
 @common.ending
 def relations(
-    cases: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
-    ] = None,
+    cases: common.Ids = None,
     relation: Annotated[
         list[str] | None, typer.Option("--relation", help="Only this one; may be given several times.")
     ] = None,

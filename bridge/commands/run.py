@@ -27,10 +27,7 @@ SOON = 10.0
 
 @common.ending
 def run(
-    cases: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[CASE]...", help="Ids of cases; all that are not slow if none is named."),
-    ] = None,
+    cases: common.Ids = None,
     engines: common.Engines = None,
     profile: common.Profiles = common.Which.default,
     method: common.Methods = None,
