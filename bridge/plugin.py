@@ -5,7 +5,8 @@ Nothing heavy is imported until a case.toml of ours is collected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from bridge.verdict import Judgement
 
 COURT: pytest.StashKey[Court] = pytest.StashKey()
+PEERS: pytest.StashKey[Mapping[tuple[Path, Method], list[CaseItem]]] = pytest.StashKey()
+"""Items of a run by case and method: found once, as there are thousands."""
 ONLY_CONFORMANCE: pytest.StashKey[Path] = pytest.StashKey()
 """Folder of the bundled cases, if nobody but --lmm-conformance asked for it."""
 KNOWN = "lmm_known"
@@ -176,10 +179,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Judge it, with all the items of its case and method at once."""
-        peers = [
-            i for i in self.session.items if isinstance(i, CaseItem) and i.case.folder == self.case.folder
-        ]
-        peers = [i for i in peers if i.method == self.method] or [self]
+        peers = self._peers()
         court = self._court()
         judged = court.judge(
             self.case,
@@ -222,6 +222,16 @@ class CaseItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, None, str]:
         """Where it is from."""
         return self.path, None, self.name
+
+    def _peers(self) -> list[CaseItem]:
+        """The items of its case and method that were chosen, itself among them."""
+        if PEERS not in self.config.stash:
+            found: defaultdict[tuple[Path, Method], list[CaseItem]] = defaultdict(list)
+            for item in self.session.items:
+                if isinstance(item, CaseItem):
+                    found[item.case.folder, item.method].append(item)
+            self.config.stash[PEERS] = found
+        return self.config.stash[PEERS].get((self.case.folder, self.method)) or [self]
 
     def _court(self) -> Court:
         from bridge.court import Court
