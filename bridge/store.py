@@ -98,7 +98,7 @@ class Store:
 
         try:
             with pq.ParquetFile(self.path(key), page_checksum_verification=True) as file:
-                (fit,) = from_arrow(file.read(schema().names))
+                (fit,) = from_arrow(file.read(schema().names, use_threads=False))  # of one row
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
             return None
         if fit.status == "unavailable" or (fit.status == "timed_out" and not fit.limit >= limit):
