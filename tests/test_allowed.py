@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,7 @@ def test_constant_leading_digits_cost_what_they_must(name: str, digits: int) -> 
     """NIST's sets have 0, 6 and 12 constant leading digits: of 16 digits about 10 and 4 are left."""
     model = Case.load(find("cases") / name).model()
     certificate = certify(model, "REML")
-    assert certificate.allowed["sigma2"] == pytest.approx(digits, abs=0.8)
+    assert certificate.allowed["sigma2"] == pytest.approx(digits, abs=0.3)  # 15.0, 10.0, 4.0
     assert certificate.allowed["beta"] > 13
     assert certificate.allowed == allowed(model, "REML", *covariances(certificate, model))
 
@@ -35,7 +37,8 @@ def test_a_sample_variance_moves_as_its_derivative_says() -> None:
     away = np.abs(y - y.mean())
     spread = 2 * ulp * np.sqrt(np.sum(away**2)) / np.sum(away**2) / 2
     digits = allowed(model, "REML", best.psi, best.sigma2)["sigma2"]
-    assert 10.0**-digits == pytest.approx(spread, rel=0.9)
+    # the largest of three draws: .3 to 3 sds in 98 of 100; .15 digits off here
+    assert digits == pytest.approx(-math.log10(spread), abs=0.5)
 
 
 def test_indicators_are_exact() -> None:

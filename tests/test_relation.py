@@ -131,6 +131,16 @@ def test_the_page_counts_and_explains_what_is_broken(fakes, rich):
     assert "| numpy | 0 of 1 |" in written
 
 
+def test_the_page_says_under_which_settings(fakes, rich):
+    """What only the tight settings break would be told of the engine as users call it."""
+    with session() as referee:
+        found = consistency(
+            referee, [rich], engines=["moody:FirstRow"], methods=["ML"], profiles=("default", "tight")
+        )
+    rows = [line.split(" | ")[2] for line in page(found, "lmmbridge relations rich").splitlines()[-6:]]
+    assert {"ML", "ML, tight"} <= set(rows)
+
+
 def test_help_says_the_relations_in_the_pages_words():
     """A user of --help and a reader of the page would learn different things."""
     said = " ".join(relations.__doc__.split())

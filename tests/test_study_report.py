@@ -37,7 +37,7 @@ def test_a_small_estimand_keeps_its_digits(tmp_path: Path) -> None:
     record = next(r for r in summary.records() if r["icc"] == 0.1 and r["engine"] == "batch")
     found = [float(part.split(" ± ")[0]) for part in row.split(" | ")[5:8]]
     right = [record[name] for name in ("empirical_se", "model_se", "rmse")]
-    assert found == pytest.approx(right, rel=0.1)
+    assert found == pytest.approx(right, rel=5e-3)  # three digits are printed
 
 
 def test_a_dotted_place_on_the_grid_is_drawn(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_crossed_and_nested(name, formula, method):
     best = minimize(deviance, np.zeros(len(shared) + 1), method="BFGS", options={"gtol": 1e-7})
     assert -2 * fit.loglik <= best.fun + 1e-9
     assert -2 * fit.loglik == pytest.approx(best.fun, abs=1e-7)
-    np.testing.assert_allclose(list(variances(fit).values()), np.exp(2 * best.x), rtol=2e-4)
+    np.testing.assert_allclose(list(variances(fit).values()), np.exp(2 * best.x), rtol=1e-5)  # 1.1e-6: BFGS
 
 
 @pytest.mark.parametrize("profile", ["default", "tight"])
