@@ -290,10 +290,14 @@ def _about(fact: Mapping[str, Any]) -> About:
 
 
 def _lasting(recording: Recording | None) -> str:
-    """All of it but when, how fast and its place, as text: NaN equals NaN."""
+    """All of it but when, how fast, in what time limit and its place, as text: NaN equals NaN."""
     if recording is None:
         return ""
-    return repr(replace(recording, fit=recording.fit.having(seconds=0.0, versions={}), platform="", date=""))
+    return repr(
+        replace(
+            recording, fit=recording.fit.having(seconds=0.0, limit=0.0, versions={}), platform="", date=""
+        )
+    )
 
 
 @cache

@@ -68,10 +68,10 @@ def test_recording_again_replaces_its_own_environment_only(file: Path) -> None:
 
 
 def test_nothing_new_leaves_the_file_alone(file: Path) -> None:
-    """Every `lmmbridge record` would be a change to commit, for its date and its times."""
+    """Every `lmmbridge record` would be a change to commit, for its date, its times and its patience."""
     write(file, [recording()])
     before = file.read_bytes()
-    later = Recording(FIT.having(seconds=9.0), ABOUT, "Linux", "2027-01-01")
+    later = Recording(FIT.having(seconds=9.0, limit=600.0), ABOUT, "Linux", "2027-01-01")
     assert not write(file, [later])
     assert file.read_bytes() == before
 
