@@ -27,9 +27,10 @@ TOLERANCE = f"""\
 Beta, G, sigma, BLUPs, logLik and the gap (the criterion at the second answer's variances less that at the
 first's) may differ by {BOTH:g} times the engine's own tolerance (`bridge/tolerance.toml`, on the scales of
 [verdicts](verdicts.md)): each of the two answers may be off by one. Beyond that they cannot both be right.
-Standard errors are not compared: those of a shifted intercept do not follow from the printed ones alone. A
-relation that does not apply to a case (no interaction to multiply out; a shift of x under `(x || g)`, which
-is another model; rows left out for missing values) is left out."""
+Standard errors are those that belong to the variances; the printed ones are not compared, for those of a
+shifted intercept do not follow from them alone. A relation that does not apply to a case (no interaction to
+multiply out; a shift of x under `(x || g)`, which is another model; rows left out for missing values) is
+left out."""
 
 BLANK = """\
 Blank: the relation applies to none of these cases as far as the engine takes them (pbkrtest fits by REML
@@ -92,11 +93,12 @@ def _counted(fits: list[Judgement]) -> Grid:
 
 
 def _violations(fits: list[Judgement]) -> Grid:
-    """One row a case, engine, method and reason: its relations and the worst number of them all."""
+    """One row a case, engine, method, profile and reason: its relations and the worst number of them all."""
     found: dict[tuple[str, ...], list[Judgement]] = {}
     for j in filter(broken, fits):
         why = j.known.reason if j.known is not None else "not yet explained"
-        found.setdefault((_case(j), j.fit.engine, j.fit.method, why), []).append(j)
+        how = j.fit.method if j.fit.profile == "default" else f"{j.fit.method}, {j.fit.profile}"
+        found.setdefault((_case(j), j.fit.engine, how, why), []).append(j)
     rows = tuple(
         (case, engine, method, ", ".join(map(_relation, these)), _moved(these), why)
         for (case, engine, method, why), these in found.items()
