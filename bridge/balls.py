@@ -145,14 +145,22 @@ def evaluate(sums: Sums, method: Method, psi: Sequence[arb_mat], curvature: bool
     ZeroDivisionError
         A matrix is not certainly regular over the box.
     """
-    from flint import arb_mat
-
-    p, width = sums.p, sums.p + 1
     W, solved = sums.D, []
     for cell in sums.cells:
         done, inner = _solve(cell, cell.spread(psi))
         W = W - inner
         solved.append(done)
+    phi, g, r2, inverse, A = profiled(W, sums.nu(method), method)
+    gamma, E, N = _accumulate(sums, solved, A, curvature)
+    return Point(sums, method, tuple(psi), tuple(solved), W, phi, g, r2, inverse, gamma, E, N)
+
+
+def profiled(W: arb_mat, nu: int, method: Method) -> tuple[arb_mat, arb_mat, arb, arb_mat, arb_mat]:
+    """Point's phi, g, r2 and inverse, and A: Gamma is the sum over levels of T - U A U'."""
+    from flint import arb_mat
+
+    width = W.nrows()
+    p = width - 1
     Wxx = corner(W, p)
     phi = Wxx.inv() if p else Wxx
     beta = phi * arb_mat(p, 1, [W[i, p] for i in range(p)])
@@ -163,12 +171,11 @@ def evaluate(sums: Sums, method: Method, psi: Sequence[arb_mat], curvature: bool
     for i in range(p):
         for j in range(p):
             padded[i, j] = phi[i, j]
-    A = inverse * sums.nu(method)
+    A = inverse * nu
     inverse = inverse + padded
     if method == "REML":
         A = A + padded
-    gamma, E, N = _accumulate(sums, solved, A, curvature)
-    return Point(sums, method, tuple(psi), tuple(solved), W, phi, g, r2, inverse, gamma, E, N)
+    return phi, g, r2, inverse, A
 
 
 def corner(W: arb_mat, p: int) -> arb_mat:

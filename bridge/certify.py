@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge import __version__, branch
+from bridge import __version__, branch, elimination
 from bridge.allowed import allowed
 from bridge.certificate import Certificate, Local, Proof, covariances
 from bridge.chart import Chart, chart
 from bridge.criterion import Criterion, Factors, root
-from bridge.estimates import float_rows, labels, local, rows, unproven
+from bridge.elimination import Elimination
+from bridge.estimates import float_rows, labels, local, modes, rows, unproven
 from bridge.fit import Method
 from bridge.identification import problems
 from bridge.model import Model
@@ -36,7 +37,8 @@ LADDER = (256, 512, 1024)
 PROVABLE = 1e7
 """Sum of q^3 over units of q random effects up to which a proof is tried: one unit of 215 levels."""
 REFINABLE = 7e7
-"""The same for Newton in extended precision without a proof: one unit of 412 levels."""
+"""The same for Newton in extended precision without a proof: one unit of 412 levels. Beyond it only where a
+term is eliminated, and a certificate holds no random effects (bridge.elimination)."""
 ATTEMPTS = 4
 """Times that a saddle is left, and that branch and bound may find a lower point."""
 EXACT = 1e-29
@@ -225,13 +227,18 @@ def _refined(blank: Certificate, structure: Structure, ends: Sequence[Candidate]
     within = round(PROVABLE ** (1 / 3))
     why = f"too large for a proof: the work of {size} linked random effects, where {within} are in reach"
     answer = replace(blank, status="refined", why=why, optima=optima)
-    if work <= REFINABLE:
-        sums = Sums.of(structure, LADDER[0])
-        with precision(LADDER[0]):
-            found = refine(sums, blank.method, *chart(best.psi, _floors(sums)))
+    less = None if work <= REFINABLE or modes(structure.model) else Elimination.of(structure)
+    if work <= REFINABLE or less is not None:
+        sums = Sums.of(structure, LADDER[0]) if less is None else less.sums
+        with precision(sums.bits):
+            start = chart(best.psi, _floors(sums))
+            if less is None:
+                found = refine(sums, blank.method, *start)
+            else:
+                found = elimination.refine(less, Criterion(structure, blank.method), *start)
             if isinstance(found, Stationary) and found.value.is_finite():
                 return replace(
-                    answer, bits=LADDER[0], rows=rows(found), optima=(local(found, False), *optima[1:])
+                    answer, bits=sums.bits, rows=rows(found), optima=(local(found, False), *optima[1:])
                 )
     return replace(answer, bits=53, rows=float_rows(structure, blank.method, best.psi))
 

@@ -8,12 +8,13 @@ and never forms a cross-product, so it shares neither code nor rounding errors w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bridge.fit import Method
 from bridge.model import Matrix, Vector
+from bridge.pivot import Eliminated, Pivot
 from bridge.structure import Bucket, Structure, triangle
 
 EPS = float(np.finfo(float).eps)
@@ -23,12 +24,16 @@ Factors = tuple[Matrix, ...]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Whitened:
-    """A bucket's rows after V0^(-1/2), V0 = I + Z Lambda Lambda' Z': inner products are V0^-1 ones."""
+    """A bucket's rows after V0^(-1/2), V0 = I + Z Lambda Lambda' Z': inner products are V0^-1 ones.
+
+    Those with the columns of a term that is eliminated from the bucket are in `eliminated`.
+    """
 
     bucket: Bucket
     Z: Matrix
     X: Matrix
     y: Matrix
+    eliminated: Eliminated | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -180,6 +185,12 @@ class Criterion:
                     M -= np.einsum("jkp,jlp->kl", W[:, cut], W[:, cut])
                 curve[t] += M
                 total[t] += M - (self.nu / point.r2) * np.einsum("jk,jl->kl", s[:, cut], s[:, cut])
+            if (e := w.eliminated) is not None:
+                t, seen = e.pivot.term, float(np.sum(e.diagonal))
+                if self.method == "REML":
+                    seen -= float(np.sum((e.X @ inverse) ** 2))
+                curve[t] += seen
+                total[t] += seen - (self.nu / point.r2) * np.sum((e.y - e.X @ point.beta) ** 2)
         return tuple(zip(total, curve, strict=True))
 
     def gradient(self, point: Point) -> Factors:
@@ -199,6 +210,9 @@ class Criterion:
                 cut = slice(w.bucket.offsets[b], w.bucket.offsets[b + 1])
                 L = point.factors[t]
                 out[t][w.bucket.levels[:, b]] = s[:, cut] @ (L @ L.T)
+            if (e := w.eliminated) is not None:
+                L = point.factors[e.pivot.term]
+                out[e.pivot.term][e.pivot.levels] = (e.y - e.X @ inner)[:, None] @ (L @ L.T)
         return tuple(b @ c.T.T / self.structure.unit for b, c in zip(out, self.structure.terms, strict=True))
 
     def floors(self, point: Point) -> Factors:
@@ -215,6 +229,8 @@ class Criterion:
                 for b in [b for b, owner in enumerate(w.bucket.blocks) if owner == t]:
                     Zb = w.Z[:, :, w.bucket.offsets[b] : w.bucket.offsets[b + 1]]
                     seen.append(np.einsum("jmk,jml->jkl", Zb, Zb))
+                if w.eliminated is not None and w.eliminated.pivot.term == t:
+                    seen.append(w.eliminated.diagonal[:, None, None])
             A = np.concatenate(seen) if seen else np.zeros((0, k, k))
             eigenvalues = np.linalg.eigvalsh(A)
             good = eigenvalues[:, 0] > 1e-10 * np.maximum(eigenvalues[:, -1], 1e-300)
@@ -239,13 +255,30 @@ def lower(half: Matrix) -> Matrix:
 
 def _whiten(bucket: Bucket, factors: Factors) -> tuple[Whitened, Vector]:
     """Orthogonal reduction of [Z Lambda, Z, X, y; I, 0, 0, 0]; returns log|diag| of its first block."""
-    J, m, q = bucket.Z.shape
+    if bucket.pivot is not None:
+        return _eliminate(bucket, bucket.pivot, factors)
+    q = bucket.offsets[-1]
     if q == 0:
         return Whitened(bucket, bucket.Z, bucket.X, bucket.y), np.zeros(0)
+    R = _reduce(bucket, _spread(bucket, factors))
+    logs = np.log(np.abs(np.diagonal(R[:, :q, :q], axis1=1, axis2=2)))
+    T = R[:, q:, q:]
+    return Whitened(bucket, T[:, :, :q], T[:, :, q:-1], T[:, :, -1]), logs.ravel()
+
+
+def _spread(bucket: Bucket, factors: Factors) -> Matrix:
+    """Block-diagonal Lambda (q, q) of one unit."""
+    q = bucket.offsets[-1]
     Lambda = np.zeros((q, q))
     for b, t in enumerate(bucket.blocks):
         cut = slice(bucket.offsets[b], bucket.offsets[b + 1])
         Lambda[cut, cut] = factors[t]
+    return Lambda
+
+
+def _reduce(bucket: Bucket, Lambda: Matrix) -> Matrix:
+    """Orthogonal factors R of [Z Lambda, Z, X, y; I, 0, 0, 0], one a unit."""
+    J, m, q = bucket.Z.shape
     p = bucket.X.shape[2]
     A = np.zeros((J, m + q, 2 * q + p + 1))
     A[:, :m, :q] = bucket.Z @ Lambda
@@ -253,7 +286,19 @@ def _whiten(bucket: Bucket, factors: Factors) -> tuple[Whitened, Vector]:
     A[:, :m, 2 * q : -1] = bucket.X
     A[:, :m, -1] = bucket.y
     A[:, m:, :q] = np.eye(q)
-    R = triangle(A)
-    logs = np.log(np.abs(np.diagonal(R[:, :q, :q], axis1=1, axis2=2)))
+    return triangle(A)
+
+
+def _eliminate(bucket: Bucket, pivot: Pivot, factors: Factors) -> tuple[Whitened, Vector]:
+    """`_whiten` of a unit with a pivot: its scaled rows join the others, which then have no pivot."""
+    q, factor = bucket.offsets[-1], float(factors[pivot.term][0, 0])
+    scale, rows = pivot.scaled(factor)
+    rest = np.concatenate([bucket.Z, bucket.X, bucket.y[:, :, None]], axis=2)[0]
+    joined = triangle(np.concatenate([rows, rest]))[None]
+    whole = replace(bucket, Z=joined[:, :, :q], X=joined[:, :, q:-1], y=joined[:, :, -1], pivot=None)
+    Lambda = _spread(bucket, factors)
+    R = _reduce(whole, Lambda)
+    logs = np.log(np.abs(np.diagonal(R[0, :q, :q])))
     T = R[:, q:, q:]
-    return Whitened(bucket, T[:, :, :q], T[:, :, q:-1], T[:, :, -1]), logs.ravel()
+    found = Eliminated.of(pivot, factor, Lambda, R[0, :q])
+    return Whitened(bucket, T[:, :, :q], T[:, :, q:-1], T[:, :, -1], found), np.r_[logs, -np.log(scale)]

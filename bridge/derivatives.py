@@ -78,6 +78,27 @@ class Moments:
                     product[i, j] += np.sum(MS[i] * np.swapaxes(MS[j], 1, 2))
                     second[i, j] += np.einsum("jpq,jrq->pr", CSM, CS[j])
                     cross[i, j] += np.sum(sSM * sS[j])
+            if w.eliminated is not None:
+                e = w.eliminated
+                Ce, se = (e.X @ inverse).T, e.y - e.X @ point.beta
+                size = np.array([S[0, 0] if t == e.pivot.term else 0.0 for t, S in directions])
+                both = np.outer(size, size)
+                trace += size * np.sum(e.diagonal)
+                first += size[:, None, None] * (Ce @ Ce.T)
+                pull += size[:, None] * (Ce @ se)
+                push += size * (se @ se)
+                product += both * e.squares
+                second += both[:, :, None, None] * (e.times(Ce) @ Ce.T)
+                cross += both * (e.times(se) @ se)
+                CZ, sZ = Ce @ e.Z, se @ e.Z
+                for i, j in np.ndindex(d, d):
+                    if size[i] and not size[j]:
+                        product[[i, j], [j, i]] += size[i] * np.sum(
+                            _times(e.Z, w.bucket, directions[j]) * e.Z
+                        )
+                        second[i, j] += size[i] * CZ @ CS[j][0].T
+                        second[j, i] += size[i] * CS[j][0] @ CZ.T
+                        cross[[i, j], [j, i]] += size[i] * sZ @ sS[j][0]
         return cls(trace, product, first, second, pull, push, cross)
 
     @property

@@ -141,6 +141,9 @@ class Factor(_Part):
     layout : {"crossed", "random", "nested"}
         ``crossed``: row i of the table has level i modulo `levels`. ``random``: each row's level is drawn.
         ``nested``: a cluster's rows are dealt to its levels in turn; every cluster uses the same labels.
+    over : str, optional
+        Another factor, listed before, not nested: its levels belong to these in turn, level i to level i
+        modulo `levels` (lecturers to departments); in place of a layout.
     sd : float
         Standard deviation of its random intercept.
     """
@@ -148,6 +151,7 @@ class Factor(_Part):
     name: Name
     levels: Size
     layout: Literal["crossed", "random", "nested"] = "crossed"
+    over: Name | None = None
     sd: Sd
 
 
@@ -198,7 +202,14 @@ class Design(_Part):
         for slope in self.clusters.slopes:
             if slope not in [p.name for p in self.predictors]:
                 raise ValueError(f"clusters.slopes: {slope!r} is not a predictor; add it to predictors")
-        for f in self.factors:
+        for i, f in enumerate(self.factors):
+            before = [other.name for other in self.factors[:i] if other.layout != "nested"]
+            if f.over is not None and f.over not in before:
+                raise ValueError(
+                    f"factors: {f.name} is over {f.over!r}, no factor before it; list that first, not nested"
+                )
+            if f.over is not None and f.layout != "crossed":
+                raise ValueError(f"factors: {f.name} has layout and over; keep one")
             if _groups(f, len(self.clusters.counts)) > MOST_ROWS:
                 raise ValueError(f"factors: {f.name} has more than {MOST_ROWS} levels; take fewer")
         own = self.clusters.sd is not None or self.clusters.covariance is not None
@@ -252,7 +263,9 @@ class Design(_Part):
         cluster = np.repeat(np.arange(len(counts)), counts)
         within = np.arange(len(cluster)) - np.repeat(np.cumsum(counts) - counts, counts)
         columns = {p.name: _column(p, rng, cluster, within, len(counts)) for p in self.predictors}
-        levels = {f.name: _levels(f, rng, cluster, within) for f in self.factors}
+        levels: dict[str, Ints] = {}
+        for f in self.factors:
+            levels[f.name] = _levels(f, rng, cluster, within) if f.over is None else levels[f.over] % f.levels
 
         L = self._cholesky()
         z = rng.standard_normal((len(counts), len(L)))

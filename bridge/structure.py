@@ -15,9 +15,10 @@ import numpy as np
 
 from bridge.errors import ModelError
 from bridge.model import Matrix, Model, Vector
+from bridge.pivot import Pivot, rotated
 
 LARGEST = 3e8
-"""Doubles that the dense unit blocks may take before the model is called too large (2.4 GB)."""
+"""Doubles that a unit may take (2.4 GB): beyond it a term is eliminated first, or it is too large."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,6 +96,9 @@ class Bucket:
         (an orthogonal change of rows leaves the criterion as it is), padded with zero rows.
     offsets : tuple of int
         First column of each block in Z; one more than blocks.
+    pivot : Pivot or None
+        Of one large unit: the term that is eliminated, and not in blocks; Z, X and y are then the rows
+        that do not depend on it.
     """
 
     blocks: tuple[int, ...]
@@ -103,6 +107,7 @@ class Bucket:
     X: Matrix
     y: Matrix
     offsets: tuple[int, ...]
+    pivot: Pivot | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -227,25 +232,65 @@ def _buckets(model: Model, Zs: list[Matrix], X: Matrix, y: Vector) -> list[Bucke
     starts = np.flatnonzero(np.r_[True, np.diff(unit_of[order]) > 0])
     members = np.split(order, starts[1:])
     groups: dict[tuple[int, ...], list[tuple[list[int], Matrix]]] = defaultdict(list)
+    large = []
     for rows in members:
-        blocks, levels, columns = [], [], []
+        blocks, levels = [], []
         for t, term in enumerate(model.random):
-            here = term.index[rows]
-            for level in np.unique(here):
-                blocks.append(t)
-                levels.append(int(level))
-                columns.append(np.where((here == level)[:, None], Zs[t][rows], 0.0))
-        width = sum(c.shape[1] for c in columns) + model.p + 1
+            here = np.unique(term.index[rows]).tolist()
+            blocks += [t] * len(here)
+            levels += here
+        width = sum(Zs[t].shape[1] for t in blocks) + model.p + 1
         if len(rows) * width > LARGEST:
-            raise ModelError(
-                f"formula {model.formula!r}: {len(rows)} rows are linked by crossed factors through "
-                f"{len(blocks)} levels; the reference needs {len(rows) * width * 8 / 1e9:.1f} GB. "
-                "Use fewer rows or levels"
-            )
+            large.append(_eliminated(model, Zs, np.column_stack([X, y]), rows, blocks, levels))
+            continue
+        columns = [
+            np.where((model.random[t].index[rows] == level)[:, None], Zs[t][rows], 0.0)
+            for t, level in zip(blocks, levels, strict=True)
+        ]
         groups[tuple(blocks)].append(
             (levels, _compress(np.column_stack([*columns, X[rows], y[rows]]), width))
         )
-    return [_stack(model, blocks, units) for blocks, units in groups.items()]
+    return [_stack(model, blocks, units) for blocks, units in groups.items()] + large
+
+
+def _eliminated(
+    model: Model, Zs: list[Matrix], Xy: Matrix, rows: np.ndarray, blocks: list[int], levels: list[int]
+) -> Bucket:
+    """A unit without the scalar term of the most levels: `levels` are those of `blocks`, as in a Bucket."""
+    owner, level = np.array(blocks), np.array(levels)
+    pivot = max((t for t in set(blocks) if Zs[t].shape[1] == 1), key=blocks.count, default=-1)
+    mine, others = level[owner == pivot], owner != pivot
+    sizes = np.array([Zs[t].shape[1] for t in blocks])[others]
+    offsets = np.cumsum([0, *sizes])
+    q, width = int(offsets[-1]), int(offsets[-1]) + Xy.shape[1]
+    if pivot < 0 or (len(mine) + 4 * width) * width > LARGEST:
+        whole = len(rows) * (len(mine) + width) * 8 / 1e9
+        raise ModelError(
+            f"formula {model.formula!r}: {len(rows)} rows are linked by crossed factors through "
+            f"{len(blocks)} levels; the reference needs {whole:.1f} GB. Use fewer rows or levels"
+        )
+    columns = {t: offsets[:-1][owner[others] == t] for t in set(blocks) - {pivot}}
+
+    def dense(some: np.ndarray) -> Matrix:
+        out, here = np.zeros((len(some), width)), rows[some]
+        for t, first in columns.items():
+            at = first[np.searchsorted(level[owner == t], model.random[t].index[here])]
+            for j, column in enumerate(Zs[t][here].T):
+                out[np.arange(len(some)), at + j] = column
+        out[:, q:] = Xy[here]
+        return out
+
+    place = np.searchsorted(mine, model.random[pivot].index[rows])
+    norms, first, rest = rotated(Zs[pivot][rows, 0], place, dense, lambda A: _compress(A, width))
+    return Bucket(
+        tuple(owner[others].tolist()),
+        level[None, others],
+        rest[None, :, :q],
+        rest[None, :, q:-1],
+        rest[None, :, -1],
+        tuple(offsets.tolist()),
+        Pivot(pivot, mine, norms, first),
+    )
 
 
 def _compress(rows: Matrix, width: int) -> Matrix:

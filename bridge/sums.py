@@ -145,25 +145,27 @@ class Sums:
     log_weights: arb | int = 0
 
     @classmethod
-    def of(cls, structure: Structure, bits: int = BITS) -> Sums:
-        """From the exact values of the doubles; rows are moved before they are multiplied."""
+    def of(cls, structure: Structure, bits: int = BITS, spread: bool = True) -> Sums:
+        """From the exact values of the doubles; rows are moved before they are multiplied.
+
+        Without `spread` there are no cells: each would hold its unit's Z.
+        """
         from flint import arb_mat
 
         model = structure.model
         with precision(bits):
             width = model.p + 1
             T = orthonormal(structure)
-            rows = _table(model) * _moves(structure, T)
-            weighted = _weighted(rows, model.weights)
+            rows, weighted = table(structure, T)
             flat = weighted.entries()
             cells = []
-            for (blocks, _), units in _alike(model).items():
+            for (blocks, _), units in _alike(model).items() if spread else ():
                 levels, members, Z = units[0]
                 offsets = tuple(np.cumsum([0, *(model.random[t].Z.shape[1] for t in blocks)]).tolist())
                 shell = Cell(blocks, offsets, (levels,), arb_mat(0, 0), (), None)
-                spread = exact(Z) * shell.spread([exact(c.T) for c in structure.terms])
-                Zt, B = spread.transpose(), []
-                C = Zt * _weighted(spread, None if model.weights is None else model.weights[members])
+                wide = exact(Z) * shell.spread([exact(c.T) for c in structure.terms])
+                Zt, B = wide.transpose(), []
+                C = Zt * _weighted(wide, None if model.weights is None else model.weights[members])
                 for _, members, _ in units:
                     picked = [v for i in members.tolist() for v in flat[i * width : (i + 1) * width]]
                     B.append(Zt * arb_mat(len(members), width, picked))
@@ -194,6 +196,12 @@ def orthonormal(structure: Structure) -> arb_mat:
     except np.linalg.LinAlgError:
         return T
     return T * exact(np.triu(inner)) if model.p and np.all(np.isfinite(inner)) else T
+
+
+def table(structure: Structure, T: arb_mat) -> tuple[arb_mat, arb_mat]:
+    """The moved rows ``[X y]`` (n, p + 1), and the same times their weights."""
+    rows = _table(structure.model) * _moves(structure, T)
+    return rows, _weighted(rows, structure.model.weights)
 
 
 def _table(model: Model) -> arb_mat:

@@ -101,6 +101,26 @@ def test_truth_accounts_for_every_row():
     assert left == pytest.approx(rng.normal(0, 0.5, 24), rel=0, abs=1e-14)
 
 
+def test_a_factor_over_another():
+    """Each lecturer would lecture in several departments, or the draws of everything else would move."""
+    factors = [*EVERYTHING["factors"][:2], {"name": "set", "levels": 2, "over": "item", "sd": 0.4}]
+    design = Design.from_table({**EVERYTHING, "factors": factors})
+    drawn, plain = design.draw(), Design.from_table({**EVERYTHING, "factors": factors[:2]}).draw()
+    item, sets = drawn.frame["item"].cat.codes, drawn.frame["set"].cat.codes
+    assert np.array_equal(sets, item % 2)
+    assert np.array_equal(item, plain.frame["item"].cat.codes)
+    assert design.formula.endswith("(1 | rater) + (1 | item) + (1 | set)")
+    assert [row.level for row in drawn.truth if row.group == "set" and row.level] == [("s1",), ("s2",)]
+    assert Design.from_table(design.to_table()) == design
+    wrong = {
+        "over 'maker', no factor before it": {"over": "maker"},
+        "keep one": {"over": "item", "layout": "random"},
+    }
+    for message, change in wrong.items():
+        with pytest.raises(CaseError, match=message):
+            Design.from_table({**EVERYTHING, "factors": [*factors[:2], factors[2] | change]})
+
+
 def test_sizes_in_turn():
     """A hundred thousand unequal groups would need a list of a hundred thousand sizes."""
     design = Design.from_table({**UNBALANCED, "clusters": {"number": 7, "sizes": [1, 2, 3], "sd": 0.6}})
