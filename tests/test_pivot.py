@@ -95,7 +95,7 @@ def test_value_equals_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_degrees_of_freedom_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Satterthwaite's and Kenward-Roger's columns would be held to other numbers: the moments enter one by one."""
+    """Satterthwaite's and Kenward-Roger's columns would be others: each moment enters."""
     model = crossed(FORMULAS["intercepts"])
     whole, less = (Criterion(one, "REML") for one in both(model, monkeypatch))
     psi = tuple(np.array([[v]]) for v in (0.25, 0.64, 0.1))
