@@ -17,16 +17,13 @@ import numpy as np
 
 from bridge import balls, sums
 from bridge.criterion import Criterion, Factors, Point
-from bridge.denominator import KenwardRoger, containment, interior, satterthwaite
-from bridge.derivatives import Derivatives, triangles
+from bridge.denominator import KenwardRoger, containment, satterthwaite
 from bridge.engines.engine import Engine
 from bridge.fit import Fit, Row
+from bridge.joint import joint_error
 from bridge.model import Matrix, Model, Vector
 from bridge.reference import Optimum, Reference
 
-STATIONARY = 1e-5
-"""Newton decrement (deviance) up to which joint-Hessian SEs are compared: where the gradient is not
-zero, profiling sigma2 out and keeping it in give different Hessians."""
 Label = tuple[str, str | None, tuple[str, ...] | None, str]
 
 
@@ -44,6 +41,8 @@ class Answer:
     blups : tuple of (levels, k) arrays
     faults : tuple of str
         Labels that are missing, foreign or twice: each makes the answer unusable.
+    residual : (r,) array
+        Parameters of the errors, in the order of `Residual.names`; empty for plain ones.
     """
 
     beta: Vector
@@ -53,6 +52,7 @@ class Answer:
     sigma2: float
     blups: tuple[Matrix, ...]
     faults: tuple[str, ...]
+    residual: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ def expected_labels(model: Model) -> Iterator[Label]:
         for level in term.levels:
             for name in term.names:
                 yield ("ran_vals", term.group, level, name)
-    yield ("ran_pars", "Residual", None, "var__Observation")
+    for name in ("var__Observation", *(model.residual.names if model.residual else ())):
+        yield ("ran_pars", "Residual", None, name)
 
 
 def align(model: Model, fit: Fit) -> Answer:
@@ -163,6 +164,9 @@ def align(model: Model, fit: Fit) -> Answer:
         number("ran_pars", "Residual", None, "var__Observation"),
         tuple(blups),
         tuple(faults),
+        np.array([number("ran_pars", "Residual", None, n) for n in model.residual.names])
+        if model.residual
+        else np.zeros(0),
     )
 
 
@@ -183,6 +187,7 @@ def usable(answer: Answer) -> str:
         answer.sigma2,
         *(v for G in answer.psi for v in G.ravel()),
         *(v for b in answer.blups for v in b.ravel()),
+        *answer.residual,
     ]
     if not np.all(np.isfinite(numbers)):
         return "NaN or Inf among its estimates"
@@ -238,11 +243,12 @@ def audit(criterion: Criterion, answer: Answer, fit: Fit, engine: Engine) -> Aud
 def gap(criterion: Criterion, answer: Answer, found: Audit, best: Optimum, bound: float) -> float:
     """Criterion at the answer minus at the optimum (deviance scale).
 
-    Settled in ball arithmetic where the difference is within ten rounding errors of float64.
+    Settled in ball arithmetic where the difference is within ten rounding errors of float64 (not where
+    errors have parameters: the two points then belong to two settled models).
     """
     difference = found.value - best.value
     model = criterion.structure.model
-    if abs(difference) > 10 * (found.bound + bound) or not sums.within_reach(model):
+    if model.residual or abs(difference) > 10 * (found.bound + bound) or not sums.within_reach(model):
         return difference
     exact = sums.Sums.of(criterion.structure)
     ours = balls.unprofiled(exact, criterion.method, answer.psi, answer.sigma2)
@@ -335,25 +341,3 @@ def right_error(reference: Reference, convention: str) -> Vector:
     if convention == "kenward-roger":
         return KenwardRoger.of(criterion, best.psi, best.sigma2).std_error
     return reference.std_error if convention == "phi" else np.full(criterion.structure.model.p, math.nan)
-
-
-def joint_error(criterion: Criterion, point: Point, sigma2: float) -> Vector:
-    """SE from the joint Hessian of (beta, theta): sqrt diag(Phi + D W D'), NaN where it is undefined.
-
-    D = d beta / d theta, W = twice the inverse Hessian of the profiled criterion. At the boundary
-    (a Hessian that is not positive definite, or a column of Lambda at zero) and away from a
-    stationary point it has no meaning.
-    """
-    phi = criterion.phi(point, sigma2)
-    if not point.factors:
-        return np.sqrt(np.diag(phi))
-    found = Derivatives.of(criterion, point, triangles(point.factors))
-    H = found.hessian(point.r2, criterion.nu)
-    if not interior(point, H):
-        return np.full(len(phi), math.nan)
-    values, vectors = np.linalg.eigh(H)
-    along = vectors.T @ found.gradient(point.r2, criterion.nu)
-    if float(np.sum(along**2 / values)) / 2 > STATIONARY:
-        return np.full(len(phi), math.nan)
-    spread = found.beta @ vectors / np.sqrt(values)
-    return np.asarray(np.sqrt(np.diag(phi) + 2 * np.sum(spread**2, axis=1)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge import __version__, branch, elimination
+from bridge import __version__, branch, definition, elimination
 from bridge.allowed import allowed
 from bridge.certificate import Certificate, Local, Proof, covariances
 from bridge.chart import Chart, chart
@@ -25,6 +25,7 @@ from bridge.fit import Method
 from bridge.identification import problems
 from bridge.model import Model
 from bridge.proof import Lost, Stationary, escape, floats, prove, refine
+from bridge.residual import parameters, settled
 from bridge.search import Candidate, candidates, descend
 from bridge.structure import Structure
 from bridge.sums import Sums, exact, inward, precision, widths
@@ -75,6 +76,8 @@ def certify(
     reasons = problems(model)
     if reasons:
         return replace(blank, status="unidentified", why="; ".join(reasons))
+    if model.residual is not None:
+        return definition.certified(blank, model, model.residual)
     structure = Structure.of(model)
     criterion = Criterion(structure, method)
     ends, starts = candidates(structure, method, [criterion.factors(psi, s2) for psi, s2 in known])
@@ -271,7 +274,7 @@ def check(certificate: Certificate, model: Model, data_hash: str | None = None) 
     for row in certificate.rows:
         if row.number.value != "nan" and float(row.number.value) != row.number.double:
             return f"{row.label}: double {row.number.double!r} is not the nearest to {row.number.value}"
-    structure = Structure.of(model)
+    structure = Structure.of(model if model.residual is None else settled(model, parameters(certificate, model)))
     if certificate.status == "refined":
         return _plausible(certificate, structure)
     if certificate.bits not in LADDER:

@@ -107,6 +107,12 @@ def _fixed(
     sigma = math.sqrt(answer.sigma2) if answer.sigma2 >= 0 else math.nan
     right = math.sqrt(reference.best.sigma2)
     yield _scaled("sigma", "Residual", (), "sigma", sigma, right, right, "relative", limit("sigma"))
+    if (errors := model.residual) is not None:
+        off = np.abs(errors.free(answer.residual) - errors.free(reference.residual))
+        numbers = zip(errors.names, answer.residual.tolist(), reference.residual.tolist(), off.tolist(), strict=True)
+        for name, given, best, away in numbers:
+            digits = lre(given, best, 1.0)
+            yield Comparison("sigma", "Residual", (), name, given, best, away, errors.scale, limit("sigma"), digits)
 
 
 def _random(reference: Reference, answer: Answer, limit: Limit) -> Iterator[Comparison]:

@@ -101,8 +101,8 @@ class Retold:
 
 
 def retold(entry: Entry, relations: Sequence[Relation]) -> Iterator[Retold]:
-    """The images there are of an entry: none where rows are left out or the model is ill-posed."""
-    if entry.model.dropped or entry.problems() or not entry.model.random:
+    """The images there are of an entry: none where rows are left out, the model is ill-posed or errors have parameters."""
+    if entry.model.residual or entry.model.dropped or entry.problems() or not entry.model.random:
         return
     original = Original(entry.frame, parse(entry.formula), entry.model, entry.weights, entry.offset)
     for relation in relations:

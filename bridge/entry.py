@@ -170,8 +170,8 @@ class Entry:
 
     @cached_property
     def unpooled(self) -> Model:
-        """The model without its random terms: what complete-pooling baselines fit."""
-        return replace(self.model, random=())
+        """The model without its random terms, errors independent: what complete-pooling baselines fit."""
+        return replace(self.model, random=(), residual=None)
 
     def problems(self) -> list[str]:
         """Why the data cannot identify the model; empty if they can."""

@@ -212,6 +212,8 @@ def of_entry(
     """Explanation of an entry, from `fits` if they are at hand, else from fits made now."""
     if not entry.model.random:
         raise ModelError(f"formula {entry.formula!r}: has no random term, so nothing is pooled; add (1 | g)")
+    if (errors := entry.model.residual) is not None:
+        raise ModelError(f"formula {entry.formula!r}: weights are not explained under {errors.kind}(); leave it out")
     if problems := entry.problems():
         raise ModelError(f"{entry.where or entry.name}: not identified: {'; '.join(problems)}")
     if not entry.model.names:

@@ -8,6 +8,7 @@ from itertools import product
 from typing import NoReturn
 
 from bridge.grammar import (
+    ERRORS,
     FACTORS,
     LOGICAL,
     TRANSFORMS,
@@ -60,6 +61,23 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Errors:
+    """How residuals are not independent with one variance: ``varIdent(1 | g)`` or ``corAR1(t | g)``.
+
+    `position` is the column t of a series' steps, None for strata.
+    """
+
+    kind: str
+    position: Name | None
+    group: Name
+
+    @property
+    def text(self) -> str:
+        """As it is written."""
+        return f"{self.kind}({self.position.text if self.position else 1} | {self.group.text})"
+
+
+@dataclass(frozen=True, slots=True)
 class Formula:
     """A parsed formula; equal whatever the spacing, redundant parentheses and backticks."""
 
@@ -67,6 +85,7 @@ class Formula:
     response: Expr
     fixed: Part
     random: tuple[Bar, ...]
+    errors: Errors | None = None
 
     @property
     def intercept(self) -> bool:
@@ -89,7 +108,7 @@ def parse(text: str) -> Formula:
     if response in fixed.variables:
         at = next(v.at for v in fixed.variables if v == response)
         fail(text, at, f"{deparse(response)} is the response and cannot be a term too; remove it here")
-    return Formula(text, response, fixed, tuple(expander.bars))
+    return Formula(text, response, fixed, tuple(expander.bars), expander.errors)
 
 
 def columns(tree: object) -> list[str]:
@@ -112,7 +131,7 @@ def taken(formula: Formula) -> list[str]:
     free = [
         v for part in parts for v in part.variables if not (isinstance(v, Call) and v.function in FACTORS)
     ]
-    return columns((formula.response, *free))
+    return columns((formula.response, *free, formula.errors.position if formula.errors else ()))
 
 
 def check_variable(text: str, tree: Expr, response: bool = False) -> None:
@@ -182,6 +201,7 @@ class _Expander:
         self.intercept = True
         self.collects = bars
         self.bars: list[Bar] = []
+        self.errors: Errors | None = None
 
     def fail(self, tree: Expr, reason: str) -> NoReturn:
         fail(self.text, tree.at, reason)
@@ -211,6 +231,9 @@ class _Expander:
             case Group(Binary("|" | "||") as bar):
                 self.bar(bar, plus)
                 return []
+            case Call(function) if function in ERRORS:
+                self.residual(tree, plus)
+                return []
             case Group(inner):
                 return self.sum(inner, plus)
             case Unary(op, operand):
@@ -223,6 +246,8 @@ class _Expander:
     def terms(self, tree: Expr) -> list[Bits]:
         """Terms of an expression in which only columns may stand."""
         match tree:
+            case Call(function) if function in ERRORS:
+                self.fail(tree, f"{function}() can only be added: ... + {function}(...)")
             case Name() | Call():
                 check_variable(self.text, tree)
                 if tree not in self.variables:
@@ -291,6 +316,21 @@ class _Expander:
         for each in parts:
             for name, factors in groups:
                 self.bars.append(Bar(each, name, factors))
+
+    def residual(self, call: Call, plus: bool) -> None:
+        """``varIdent(1 | g)`` or ``corAR1(t | g)``, once in the fixed part."""
+        usage = "varIdent(1 | g)" if call.function == "varIdent" else "corAR1(t | g), t the column of steps"
+        if not self.collects or not plus:
+            self.fail(call, f"{call.function}() is of the residuals: add it, outside the random terms")
+        if self.errors is not None:
+            self.fail(call, f"residuals are {self.errors.text} already; leave one of the two out")
+        match call:
+            case Call("varIdent", (Binary("|", Number("1"), Name() as group),), ()):
+                self.errors = Errors(call.function, None, group)
+            case Call("corAR1", (Binary("|", Name() as position, Name() as group),), ()):
+                self.errors = Errors(call.function, position, group)
+            case _:
+                self.fail(call, f"write {usage}")
 
     def group(self, tree: Expr) -> tuple[str, tuple[Name, ...]]:
         factors = tuple(self.crossed(tree))

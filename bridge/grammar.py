@@ -18,7 +18,8 @@ RESERVED = frozenset(
 )
 TRANSFORMS = ("I", "log", "log2", "log10", "log1p", "exp", "sqrt", "abs")
 FACTORS = ("factor", "as.factor", "ordered")
-FUNCTIONS = (*TRANSFORMS, "scale", "poly", *FACTORS)
+ERRORS = ("varIdent", "corAR1")
+FUNCTIONS = (*TRANSFORMS, "scale", "poly", *FACTORS, *ERRORS)
 LOGICAL = ("TRUE", "FALSE")
 DEEPEST = 100
 LONGEST = 4000

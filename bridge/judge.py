@@ -12,11 +12,14 @@ import numpy as np
 from bridge import tolerance
 from bridge.audit import Answer, Audit, Check, align, audit, gap, usable
 from bridge.comparison import Comparison, compared, joined
+from bridge.criterion import Criterion
 from bridge.engines.engine import Engine
 from bridge.fit import Fit
 from bridge.model import Model
 from bridge.newton import descend, hessian
 from bridge.reference import Reference, optimum
+from bridge.residual import settled
+from bridge.structure import Structure
 from bridge.verdict import Claim, Judgement, Known, Verdict, silent
 
 
@@ -129,13 +132,16 @@ def _outcome(model: Model, reference: Reference | None, fit: Fit, engine: Engine
     def limit(quantity: str) -> float:
         return tolerance.lookup(quantity, engine.name, engine.family, fit.profile).value
 
-    if fault := _fault(fit, answer):
+    if fault := _fault(fit, answer) or _beyond(model, answer):
         given_up = fit.converged is False and not answer.faults
         verdict = Verdict.NOT_CONVERGED if given_up else Verdict.WRONG_COMPUTATION
         return _Outcome(verdict, fault, rows=joined(reference, answer, engine.std_error, limit))
-    found = audit(reference.criterion, answer, fit, engine)
+    criterion = reference.criterion
+    if model.residual is not None:  # at the errors' parameters that the engine found
+        criterion = Criterion(Structure.of(settled(model, answer.residual)), criterion.method)
+    found = audit(criterion, answer, fit, engine)
     checks = [_checked(check, limit(check.quantity), abs(found.value)) for check in found.checks]
-    off = gap(reference.criterion, answer, found, reference.best, reference.point.bound)
+    off = gap(criterion, answer, found, reference.best, reference.point.bound)
     rows = (*compared(reference, answer, found, fit, engine.std_error, off, limit), *checks)
     slack = 10 * (found.bound + reference.point.bound)
     bad = [row for row in checks if not row.ok]
@@ -163,6 +169,16 @@ def _fault(fit: Fit, answer: Answer) -> str:
         return f"its labels do not join: {answer.faults[0]}{more}"
     fault = usable(answer)
     return f"returns {fault}" if fault else ""
+
+
+def _beyond(model: Model, answer: Answer) -> str:
+    """Which parameter of the errors has no meaning, such as a ratio below 0; empty if all have one."""
+    errors = model.residual
+    if errors is None:
+        return ""
+    free = errors.free(answer.residual)
+    numbers = zip(errors.names, answer.residual.tolist(), np.isfinite(free).tolist(), strict=True)
+    return next((f"returns {name} = {value:.6g}" for name, value, fine in numbers if not fine), "")
 
 
 def _checked(check: Check, most: float, size: float) -> Comparison:

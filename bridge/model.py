@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from bridge.coding import Design, Key, design, evaluate
 from bridge.errors import DataError, ModelError
-from bridge.formula import Bar, Formula, Part, parse
+from bridge.formula import Bar, Errors, Formula, Part, parse
 from bridge.grammar import Expr, Name, deparse
+from bridge.residual import Residual, residual
 from bridge.source import Columns, Source
 from bridge.variable import Factor, Numeric, Variable
 
@@ -114,6 +115,8 @@ class Model:
         Known part of the mean, on the response's scale.
     weights_column, offset_column : str
         The user's names of their columns; empty if there is none.
+    residual : Residual or None
+        Where errors are not independent with one variance (bridge.residual).
     """
 
     formula: str
@@ -130,6 +133,7 @@ class Model:
     offset: Vector | None = None
     weights_column: str = ""
     offset_column: str = ""
+    residual: Residual | None = None
 
     @property
     def n(self) -> int:
@@ -191,8 +195,8 @@ def build(
     given = Columns(
         source.response(parsed.response),
         {v: evaluate(v, source.column, name) for part in parts for v in part.variables},
-        {f: source.grouping(f) for bar in parsed.random for f in bar.factors},
-        {role: source.known(role, c) for role, c in (("weights", weights), ("offset", offset)) if c},
+        {f: source.grouping(f) for f in _grouping(parsed)},
+        {role: source.known(role, c) for role, c in _known(parsed, weights, offset)},
     )
     gone = given.missing()
     if gone.all():
@@ -206,6 +210,13 @@ def build(
     designs = [design(bar.part, kept.variables, n) for bar in parsed.random]
     random = tuple(_random(bar, z, kept, name) for bar, z in zip(parsed.random, designs, strict=True))
     _check_distinct(random)
+    errors = None
+    if parsed.errors is not None:
+        group, position = kept.groups[parsed.errors.group], kept.known.get("position")
+        errors = residual(parsed.errors, group, position, name)
+        _check_series(errors, random, name)
+        if errors.kind == "corAR1" and weights:
+            raise ModelError(f"{name}: corAR1() and weights do not go together here; leave one of them out")
     y = kept.y.values[:, 0]
     known = {role: np.ascontiguousarray(column.values[:, 0]) for role, column in kept.known.items()}
     for array in (y, fixed.matrix, *known.values(), *(a for term in random for a in (term.Z, term.index))):
@@ -227,7 +238,32 @@ def build(
         offset=known.get("offset"),
         weights_column=weights,
         offset_column=offset,
+        residual=errors,
     )
+
+
+def _grouping(parsed: Formula) -> list[Name]:
+    """Columns that group rows, of random terms and of errors."""
+    return [
+        *(f for bar in parsed.random for f in bar.factors),
+        *([] if parsed.errors is None else [parsed.errors.group]),
+    ]
+
+
+def _known(parsed: Formula, weights: str, offset: str) -> list[tuple[str, str]]:
+    """Role and name of the columns that come with each row and are not estimated."""
+    position = parsed.errors and parsed.errors.position
+    roles = (("weights", weights), ("offset", offset), ("position", position.text if position else ""))
+    return [(role, column) for role, column in roles if column]
+
+
+def _check_series(errors: Residual, random: Iterable[RandomTerm], name: str) -> None:
+    for term in random if errors.kind == "corAR1" else ():
+        if np.any(term.index != term.index[errors.before]):
+            raise ModelError(
+                f"{name}: a series of {errors.group} runs through levels of {term.group}; errors can only be "
+                "correlated within a level of every random term"
+            )
 
 
 def _check_levels(variable: Variable, name: str) -> None:
@@ -317,8 +353,9 @@ class _Speller:
             (text, tuple(self.groups[f] for f in bar.factors))
             for (text, _), bar in zip(bars, parsed.random, strict=True)
         )
+        bars_text = [f"({text} | {':'.join(g)})" for text, g in random]
         return Spelling(
-            formula=" + ".join([f"v0 ~ {right}", *(f"({text} | {':'.join(g)})" for text, g in random)]),
+            formula=" + ".join([f"v0 ~ {right}", *bars_text, *self.errors(parsed.errors)]),
             fixed=f"v0 ~ {right}",
             random=random,
             fixed_names=fixed_names,
@@ -326,6 +363,12 @@ class _Speller:
             weights=self.known.get("weights", ""),
             offset=self.known.get("offset", ""),
         )
+
+    def errors(self, errors: Errors | None) -> list[str]:
+        """``varIdent(1 | v3)`` or ``corAR1(v4 | v3)``, if the formula has one."""
+        if errors is None:
+            return []
+        return [f"{errors.kind}({self.known.get('position', '1')} | {self.groups[errors.group]})"]
 
     def part(self, part: Part, made: Design) -> tuple[str, dict[str, str]]:
         """Right-hand side over aliases, and its coefficients' names.

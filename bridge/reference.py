@@ -16,6 +16,7 @@ from bridge.criterion import Criterion, Factors, Point, root
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
 from bridge.newton import descend
+from bridge.residual import parameters, settled
 from bridge.structure import Structure
 
 STARTS = (0.0, 0.1, 1.0, 10.0, 100.0)
@@ -24,6 +25,9 @@ SINGULAR = 1e-3
 """A fit is singular if the smallest eigenvalue of (G + F)^-1 G of a term is at most this."""
 SAME = 1e-5
 """Two optima are one if no eigenvalue of (G + F)^-1 dG exceeds this and they differ by < 1e-7 deviance."""
+
+STEP = 1e-4
+"""Relative step of the differences by which parameters of the errors are searched."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,7 +74,7 @@ class Reference:
     @classmethod
     def certified(cls, certificate: Certificate, model: Model) -> Reference:
         """The nearest doubles to a certificate's numbers; `certificate.rows` must not be empty."""
-        criterion = Criterion(Structure.of(model), certificate.method)
+        criterion = _criterion(model, parameters(certificate, model), certificate.method)
         optima = tuple(_local(criterion, local) for local in certificate.optima)
         kind: Literal["certified", "refined"] = "certified" if certificate.proven else "refined"
         psi, sigma2 = covariances(certificate, model)
@@ -78,8 +82,11 @@ class Reference:
 
     @classmethod
     def polished(cls, model: Model, method: Method, known: Iterable[tuple[Factors, float]] = ()) -> Reference:
-        """Newton from the fixed starts and from every (Psi, sigma2) known, in the user's units."""
-        criterion = Criterion(Structure.of(model), method)
+        """Newton from the fixed starts and from every (Psi, sigma2) known, in the user's units.
+
+        Parameters of the errors are searched first (`settle`), from the fixed starts alone.
+        """
+        criterion = _criterion(model, settle(model, method), method)
         return cls("polished", criterion, ()).with_starts(
             [*_fixed_starts(criterion), *(criterion.factors(psi, s2) for psi, s2 in known)]
         )
@@ -147,6 +154,12 @@ class Reference:
         names = self.criterion.structure.model.names
         return np.array([self._doubles[effect, None, None, name] for name in names])
 
+    @property
+    def residual(self) -> Vector:
+        """Parameters of the errors, in the order of `Residual.names`; empty for plain ones."""
+        errors = self.criterion.structure.model.residual
+        return np.zeros(0) if errors is None or errors.at is None else errors.at
+
     @cached_property
     def floors(self) -> Factors:
         """F of each term, variance scale."""
@@ -183,6 +196,7 @@ class Reference:
             {
                 "kind": self.kind,
                 "certificate": self.certificate and to_record(self.certificate),
+                "residual": [v.hex() for v in self.residual.tolist()],
                 "optima": [
                     {
                         "value": o.value.hex(),
@@ -209,7 +223,44 @@ class Reference:
             for o in record["optima"]
         )
         certificate = from_record(record["certificate"]) if record["certificate"] else None
-        return cls(record["kind"], Criterion(Structure.of(model), method), optima, certificate)
+        residual = np.array([float.fromhex(v) for v in record["residual"]])
+        return cls(record["kind"], _criterion(model, residual, method), optima, certificate)
+
+
+def settle(model: Model, method: Method) -> Vector:
+    """Parameters of the errors at the lowest optimum that is found in float64: good to about 1e-8.
+
+    The criterion of the settled model, minimised over theta, is minimised over them, from no departure
+    and, for corAR1, from two more correlations; each descent over theta begins where the last one ended.
+    """
+    from scipy.optimize import minimize
+
+    errors = model.residual
+    if errors is None:
+        return np.zeros(0)
+    best: list[tuple[Factors, float]] = []
+
+    def value(free: Vector) -> float:
+        here = _criterion(model, errors.bound(free), method)
+        starts = [here.factors(*best[-1])] if best else _fixed_starts(here)
+        ends = [optimum(here, descend(here, start)) for start in starts]
+        lowest = min(ends, key=lambda end: end.value)
+        best.append((lowest.psi, lowest.sigma2))
+        return lowest.value
+
+    found = []
+    for start in (0.0, 0.7, -0.7) if errors.kind == "corAR1" else (0.0,):
+        best.clear()
+        end = minimize(
+            value, np.full(len(errors.names), start), jac="3-point", options={"finite_diff_rel_step": STEP}
+        )
+        found.append((end.fun, end.x))
+    return errors.bound(min(found, key=lambda end: end[0])[1])
+
+
+def _criterion(model: Model, residual: Vector, method: Method) -> Criterion:
+    """The criterion, of the settled model if its errors have parameters."""
+    return Criterion(Structure.of(model if model.residual is None else settled(model, residual)), method)
 
 
 def distance(A: Matrix, B: Matrix, F: Matrix) -> float:

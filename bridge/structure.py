@@ -143,8 +143,13 @@ class Structure:
         Raises
         ------
         ModelError
-            The dense blocks of a unit would not fit in memory.
+            The dense blocks of a unit would not fit in memory; or errors whose parameters are not settled.
         """
+        if model.residual is not None and model.residual.at is None:
+            raise ModelError(
+                f"formula {model.formula!r}: {model.residual.kind}() is not taken here; "
+                "lmmbridge run, compare and certify judge it"
+            )
         X, fixed = centred(model.X, model.weights)
         ones = [j for j in range(model.p) if np.all(model.X[:, j] == 1.0)]
         y = model.y - model.known_mean

@@ -170,11 +170,13 @@ def own(model: Model) -> Model:
 
 def answer(engine: Engine, model: Model, head: dict[str, Any]) -> Fit:
     """Ask the engine. Whatever it does, short of taking the process down, becomes a Fit."""
+    from bridge.engines.engine import unsupported
+
     method, profile = head["method"], head["profile"]
     blank = Fit(engine.name, method, profile)
     begin = perf_counter()
     try:
-        reason: object = engine.supports(model, method)
+        reason = unsupported(engine, model, method)
         if not isinstance(reason, str | None):
             reason = f"its supports() gave {reason!r:.80}; make it None, or a sentence that says why not"
             return blank.having(status="crashed", reason=reason)

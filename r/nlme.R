@@ -9,38 +9,68 @@ fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("defau
   started <- Sys.time()
   if (!is.null(offset)) stop("lme() has no offset")
   model <- nlme_model(data, formula)
-  variance <- if (!is.null(weights)) nlme::varFixed(as.formula(call("~", call("/", 1, as.name(weights)))))
   fit <- if (profile == "default") {
-    nlme::lme(model$fixed, model$data, random = model$random, method = method, weights = variance)
+    nlme_call(model, method, weights)
   } else {
-    tight_nlme(model, method, variance)
+    tight_nlme(model, method, weights)
   }
   seconds <- as.numeric(Sys.time() - started, units = "secs")
 
+  errors <- nlme_errors(fit, model)
   # varFix is sigma^2 (X'V^-1X)^-1 under ML too; the factor n/(n-p) is summary()'s alone.
   rows <- tidy_table(
     tidy_fixed(nlme::fixef(fit), sqrt(diag(fit$varFix)), fit$fixDF$X),
     lapply(model$terms, nlme_covariance, fit = fit),
-    tidy_residual(fit$sigma),
+    tidy_residual(errors$sigma, errors$parameters),
     lapply(model$terms, nlme_levels, fit = fit, data = model$data)
   )
   # lme() is an error when it has not converged: what it returns, it claims.
   facts <- list(
-    loglik = as.numeric(logLik(fit)), sigma = fit$sigma, n = nrow(fit$groups), seconds = seconds, converged = TRUE
+    loglik = as.numeric(logLik(fit)), sigma = errors$sigma, n = nrow(fit$groups), seconds = seconds, converged = TRUE
   )
   list(rows = rows, facts = facts)
 }
 
 # EM to its fixed point, then nlminb without slack (its sing.tol would follow rel.tol and stop it early). Where
 # differences of the log-likelihood are too coarse for that and lme() gives up, nlminb's own slack.
-tight_nlme <- function(model, method, variance = NULL) {
+tight_nlme <- function(model, method, weights = NULL) {
   fit_by <- function(...) {
     control <- nlme::lmeControl(niterEM = 5000, maxIter = 500, msMaxIter = 1000, msMaxEval = 5000, ...)
-    nlme::lme(
-      model$fixed, model$data, random = model$random, method = method, weights = variance, control = control
-    )
+    nlme_call(model, method, weights, control = control)
   }
   tryCatch(fit_by(rel.tol = 1e-13, x.tol = 1e-10, sing.tol = 1e-30), error = function(e) fit_by())
+}
+
+# lme() of nlme_model(); weights is the name of a column of precision weights.
+nlme_call <- function(model, method, weights = NULL, ...) {
+  by <- function(left, right) as.formula(call("~", call("|", left, as.name(right))))
+  variance <- if (!is.null(weights)) nlme::varFixed(as.formula(call("~", call("/", 1, as.name(weights)))))
+  correlation <- NULL
+  residual <- model$residual
+  if (identical(residual$kind, "varIdent")) {
+    strata <- nlme::varIdent(form = by(1, residual$group))
+    variance <- if (is.null(variance)) strata else nlme::varComb(variance, strata)
+  } else if (identical(residual$kind, "corAR1")) {
+    correlation <- nlme::corAR1(form = by(as.name(residual$position), paste0(residual$group, ".")))
+    model$data[[residual$position]] <- as.integer(model$data[[residual$position]])
+  }
+  nlme::lme(
+    model$fixed, model$data, random = model$random, method = method, weights = variance, correlation = correlation, ...
+  )
+}
+
+# sigma of a stratum's first level, and the parameters of formula_parts()' residual: nlme's own reference is the
+# stratum that it meets first.
+nlme_errors <- function(fit, model) {
+  residual <- model$residual
+  if (is.null(residual)) return(list(sigma = fit$sigma))
+  if (residual$kind == "corAR1") {
+    return(list(sigma = fit$sigma, parameters = coef(fit$modelStruct$corStruct, unconstrained = FALSE)))
+  }
+  variance <- fit$modelStruct$varStruct
+  if (inherits(variance, "varComb")) variance <- variance[[2]]
+  sd <- coef(variance, unconstrained = FALSE, allCoef = TRUE)[levels(model$data[[residual$group]])]
+  list(sigma = fit$sigma * sd[[1]], parameters = setNames(sd[-1] / sd[[1]], paste0("ratio__", names(sd)[-1])))
 }
 
 # lme4's formula as lme()'s `fixed` and `random`, and the data with a column for each group. Groups that are nested
@@ -73,7 +103,7 @@ nlme_model <- function(data, formula) {
     terms[[i]]$at <- end + seq_len(width)
     end <- end + width
   }
-  list(fixed = parts$fixed, data = data, random = random, terms = terms)
+  list(fixed = parts$fixed, data = data, random = random, terms = terms, residual = parts$residual)
 }
 
 # A term of formula_parts() with lme4's name of its group, the data column that will hold it, and coefficient names.

@@ -35,7 +35,10 @@ tidy_covariance <- function(group, G) {
   )
 }
 
-tidy_residual <- function(sigma) tidy_rows("ran_pars", "var__Observation", sigma^2, group = "Residual")
+# errors: named parameters of formula_parts()' residual, where there is one.
+tidy_residual <- function(sigma, errors = numeric()) {
+  tidy_rows("ran_pars", c("var__Observation", names(errors)), c(sigma^2, errors), group = "Residual")
+}
 
 # b: one row a level, one column a coefficient.
 tidy_levels <- function(group, b) {
@@ -51,7 +54,8 @@ with_columns <- function(call, weights = NULL, offset = NULL) {
 }
 
 # lme4's formula, split: `y ~ x` and a list of random terms, each with `columns` (a one-sided formula)
-# and `factors` (the variables crossed to make the groups). Walks the formula; evaluates nothing.
+# and `factors` (the variables crossed to make the groups). `residual`, of varIdent(1 | group) or
+# corAR1(position | group): `kind`, and the names `position` and `group`. Walks the formula; evaluates nothing.
 formula_parts <- function(formula) {
   is_call <- function(e, name) is.call(e) && identical(e[[1]], as.name(name))
   summands <- function(e) {
@@ -73,9 +77,15 @@ formula_parts <- function(formula) {
     c(if (attr(terms, "intercept")) list(1), slopes)
   }
   random <- list()
-  fixed <- NULL
+  fixed <- residual <- NULL
   for (e in summands(formula[[3]])) {
     bar <- bare(e)
+    if (is_call(bar, "varIdent") || is_call(bar, "corAR1")) {
+      residual <- list(
+        kind = as.character(bar[[1]]), position = as.character(bar[[2]][[2]]), group = as.character(bar[[2]][[3]])
+      )
+      next
+    }
     if (!is_call(bar, "|") && !is_call(bar, "||")) {
       fixed <- if (is.null(fixed)) e else call("+", fixed, e)
       next
@@ -88,5 +98,5 @@ formula_parts <- function(formula) {
     }
   }
   y_on_x <- as.formula(call("~", formula[[2]], if (is.null(fixed)) 1 else fixed), env = environment(formula))
-  list(fixed = y_on_x, random = random)
+  list(fixed = y_on_x, random = random, residual = residual)
 }

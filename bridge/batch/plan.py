@@ -85,6 +85,8 @@ class Plan:
             raise ModelError(f"{model.formula}: fits in batches need one grouping factor")
         if model.weights is not None or model.offset is not None:
             raise ModelError(f"{model.formula}: fits in batches take no weights and no offset")
+        if model.residual is not None:
+            raise ModelError(f"{model.formula}: fits in batches take no {model.residual.kind}()")
         if reason := unfit(model):
             raise ModelError(f"{model.formula}: {reason}")
         X, T, logs, where = orthonormal(model.X)

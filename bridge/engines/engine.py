@@ -27,6 +27,9 @@ class Engine(Protocol):
         What its denominator degrees of freedom are; ``containment`` is Pinheiro & Bates' inner-outer rule.
     pooling : {"partial", "complete"}
         ``complete``: a baseline that ignores the random terms and reports fixed effects only.
+
+    An engine that takes other errors than independent ones of one variance names them in ``errors``, a tuple
+    of ``"varIdent"`` and ``"corAR1"``; without it, it is not asked for them.
     """
 
     name: str
@@ -53,3 +56,11 @@ class Engine(Protocol):
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
         """Fit, in the worker's process. Any exception becomes a ``refused`` Fit with its text."""
         ...
+
+
+def unsupported(engine: Engine, model: Model, method: Method) -> object:
+    """None if the engine can express the model, else what it says, the reason: a baseline is asked for no errors."""
+    errors = None if engine.pooling == "complete" else model.residual
+    if errors is not None and errors.kind not in getattr(engine, "errors", ()):
+        return f"{engine.name} takes errors as independent, of one variance; it has no {errors.kind}()"
+    return engine.supports(model, method)

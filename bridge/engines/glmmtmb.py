@@ -12,6 +12,7 @@ class GlmmTMB(r.Adapter):
 
     name = "glmmTMB"
     std_error = "joint"
+    errors = ("varIdent", "corAR1")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model, else the reason in a sentence."""

@@ -23,6 +23,7 @@ class Nlme(r.Adapter):
 
     name = "nlme"
     df = "containment"
+    errors = ("varIdent", "corAR1")
 
     def supports(self, model: Model, method: Method) -> str | None:
         """None if it can express the model, else the reason in a sentence."""
@@ -34,4 +35,8 @@ class Nlme(r.Adapter):
                 return f"nlme cannot correlate the coefficients of two crossed groups, {both}"
         if model.offset is not None:
             return "nlme's lme() has no offset"
+        if (errors := model.residual) is not None and errors.kind == "corAR1":
+            finest = max(model.random, key=lambda term: len(term.levels), default=None)
+            if finest is None or finest.group != errors.group:
+                return f"nlme needs the innermost group of the random terms for corAR1(), not {errors.group}"
         return super().supports(model, method)

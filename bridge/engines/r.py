@@ -42,7 +42,9 @@ FILES = ("tidy", "quietly", "warm", "versions", *PACKAGES)
 # Aliases, 0, 1 and operators: as text, nothing else of a formula reaches R's parser.
 _ALIASES = r"v\d+(?::v\d+)*"
 _COLUMNS = rf"[01](?: \+ {_ALIASES})*"
-SPELLING = re.compile(rf"v0 ~ {_COLUMNS}(?: \+ \({_COLUMNS} \| {_ALIASES}\))*")
+SPELLING = re.compile(
+    rf"v0 ~ {_COLUMNS}(?: \+ \({_COLUMNS} \| {_ALIASES}\))*(?: \+ (?:varIdent\(1|corAR1\(v\d+) \| v\d+\))?"
+)
 
 LONGEST = 4095
 """Bytes of a coefficient's name that R's model.matrix() keeps; of a longer one it drops the last part."""
