@@ -274,7 +274,7 @@ def check(certificate: Certificate, model: Model, data_hash: str | None = None) 
     for row in certificate.rows:
         if row.number.value != "nan" and float(row.number.value) != row.number.double:
             return f"{row.label}: double {row.number.double!r} is not the nearest to {row.number.value}"
-    structure = Structure.of(model if model.residual is None else settled(model, parameters(certificate, model)))
+    structure = Structure.of(settled(model, parameters(certificate, model)))
     if certificate.status == "refined":
         return _plausible(certificate, structure)
     if certificate.bits not in LADDER:

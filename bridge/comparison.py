@@ -26,8 +26,9 @@ class Comparison:
     Attributes
     ----------
     quantity : str
-        ``gap``, ``beta``, ``SE``, ``sigma``, ``G``, ``var``, ``BLUP``, ``logLik``, or a self-check
-        of the audit: ``self: X'R^-1e``, ``self: beta``, ``self: SE``, ``self: BLUP``, ``self: logLik``.
+        ``gap``, ``beta``, ``SE``, ``sigma``, ``residual`` (a parameter of the errors), ``G``, ``var``,
+        ``BLUP``, ``logLik``, or a self-check of the audit: ``self: X'R^-1e``, ``self: beta``, ``self: SE``,
+        ``self: BLUP``, ``self: logLik``.
     difference : float
         Absolute, on the scale of the quantity (`scale`).
     scale : str
@@ -108,11 +109,11 @@ def _fixed(
     right = math.sqrt(reference.best.sigma2)
     yield _scaled("sigma", "Residual", (), "sigma", sigma, right, right, "relative", limit("sigma"))
     if (errors := model.residual) is not None:
-        off = np.abs(errors.free(answer.residual) - errors.free(reference.residual))
-        numbers = zip(errors.names, answer.residual.tolist(), reference.residual.tolist(), off.tolist(), strict=True)
-        for name, given, best, away in numbers:
-            digits = lre(given, best, 1.0)
-            yield Comparison("sigma", "Residual", (), name, given, best, away, errors.scale, limit("sigma"), digits)
+        found, best = answer.residual, reference.residual
+        off = np.abs(errors.free(found) - errors.free(best)).tolist()
+        for name, a, b, away in zip(errors.names, found.tolist(), best.tolist(), off, strict=True):
+            measured = away, errors.scale, limit("sigma"), lre(a, b, 1.0)
+            yield Comparison("residual", "Residual", (), name, a, b, *measured)
 
 
 def _random(reference: Reference, answer: Answer, limit: Limit) -> Iterator[Comparison]:

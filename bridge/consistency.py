@@ -101,7 +101,7 @@ class Retold:
 
 
 def retold(entry: Entry, relations: Sequence[Relation]) -> Iterator[Retold]:
-    """The images there are of an entry: none where rows are left out, the model is ill-posed or errors have parameters."""
+    """The images of an entry: none where rows are left out, it is ill-posed or errors have parameters."""
     if entry.model.residual or entry.model.dropped or entry.problems() or not entry.model.random:
         return
     original = Original(entry.frame, parse(entry.formula), entry.model, entry.weights, entry.offset)

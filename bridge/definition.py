@@ -18,7 +18,7 @@ from bridge.criterion import root
 from bridge.estimates import labels, theta, triangle
 from bridge.fit import Method
 from bridge.joint import differences
-from bridge.model import Model, RandomTerm
+from bridge.model import Matrix, Model, RandomTerm
 from bridge.reference import Reference
 from bridge.residual import Residual
 from bridge.structure import components
@@ -31,9 +31,9 @@ BITS = 512
 """Working precision: 154 digits."""
 STEP = 2.0**-100
 """Of the differences: their error is 1e-60 of the third derivative."""
-STEPS = 12
+STEPS = 15
 """Newton steps at most: the Hessian is float64's, so that each leaves 1e-6 of the error or less."""
-SMALL = 1e-40
+SMALL = 1e-50
 """A last step that leaves 30 digits."""
 INTERIOR = 1e-4
 """Diagonal of theta below which there is no interior optimum to refine."""
@@ -78,7 +78,7 @@ class Unit:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Definition:
-    """A model's criterion from its definition, user's coordinates; x holds theta, then the free parameters."""
+    """A model's criterion from its definition, user's coordinates; x is theta, then the free parameters."""
 
     model: Model
     errors: Residual
@@ -184,7 +184,7 @@ def _blocks(random: Sequence[RandomTerm], rows: np.ndarray) -> Iterator[tuple[in
 
 def certified(blank: Certificate, model: Model, errors: Residual) -> Certificate:
     """Newton at 512 bits from float64's optimum; ``undecided`` without an interior one."""
-    from flint import arb, arb_mat
+    from flint import arb
 
     reference = Reference.polished(model, blank.method)
     point, criterion = reference.point, reference.criterion
@@ -194,7 +194,8 @@ def certified(blank: Certificate, model: Model, errors: Residual) -> Certificate
     start = np.concatenate([*(L[np.tril_indices(len(L))] for L in lower), errors.free(reference.residual)])
     with precision(BITS):
         found, x = Definition.of(model, errors, blank.method), [arb(v) for v in start.tolist()]
-        inverse = exact(np.linalg.inv(differences(criterion, point)[1]))
+        curved: Matrix = np.linalg.inv(differences(criterion, point)[1]).astype(float)
+        inverse = exact(curved)
         for _ in range(STEPS):
             step = (inverse * found.gradient(x)).entries()
             x = [(v - s).mid() for v, s in zip(x, step, strict=True)]

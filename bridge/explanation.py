@@ -213,7 +213,9 @@ def of_entry(
     if not entry.model.random:
         raise ModelError(f"formula {entry.formula!r}: has no random term, so nothing is pooled; add (1 | g)")
     if (errors := entry.model.residual) is not None:
-        raise ModelError(f"formula {entry.formula!r}: weights are not explained under {errors.kind}(); leave it out")
+        raise ModelError(
+            f"formula {entry.formula!r}: weights are not explained under {errors.kind}(); leave it out"
+        )
     if problems := entry.problems():
         raise ModelError(f"{entry.where or entry.name}: not identified: {'; '.join(problems)}")
     if not entry.model.names:

@@ -80,7 +80,7 @@ def differences(criterion: Criterion, point: Point) -> tuple[Vector, Matrix, Mat
 
 
 def _central(value: Callable[[Vector], Vector], x: Vector, units: Matrix) -> tuple[Matrix, Matrix]:
-    """First derivatives (d, 1 + p) of all values and second ones (d, d) of the first, steps on `units`' diagonal."""
+    """First derivatives (d, 1 + p) of all values, second (d, d) of the first; `units` is diagonal."""
     h, base = np.diag(units), value(x)[0]
     up, down = (np.array([value(x + sign * u) for u in units]) for sign in (1, -1))
     H = np.diag((up[:, 0] + down[:, 0] - 2 * base) / h**2)

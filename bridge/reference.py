@@ -259,8 +259,8 @@ def settle(model: Model, method: Method) -> Vector:
 
 
 def _criterion(model: Model, residual: Vector, method: Method) -> Criterion:
-    """The criterion, of the settled model if its errors have parameters."""
-    return Criterion(Structure.of(model if model.residual is None else settled(model, residual)), method)
+    """The criterion of the settled model."""
+    return Criterion(Structure.of(settled(model, residual)), method)
 
 
 def distance(A: Matrix, B: Matrix, F: Matrix) -> float:

@@ -55,7 +55,9 @@ def repro(referee: Referee, entry: Entry, engine: str, method: Method, profile: 
     adapter = engines.get(engine)
     pooled = adapter.pooling == "complete"
     if entry.model.residual is not None:
-        raise BridgeError(f"{entry.name}: no script is written for {entry.model.residual.kind}(); name another case")
+        raise BridgeError(
+            f"{entry.name}: no script is written for {entry.model.residual.kind}(); name another case"
+        )
     if reason := adapter.supports(entry.model, method):
         raise BridgeError(f"engine {engine}: cannot express {entry.name}, {method}: {reason}")
     if problems := [] if pooled else entry.problems():

@@ -114,9 +114,13 @@ def residual(errors: Errors, group: Factor, position: Numeric | None, name: str)
 
 
 def settled(model: Model, at: Vector) -> Model:
-    """The same likelihood with the parameters of its errors given: rows changed and weighted, same names."""
+    """The same likelihood with the parameters of its errors given: rows changed and weighted, same names.
+
+    A model with plain errors comes back as it is.
+    """
     given = model.residual
-    assert given is not None
+    if given is None:
+        return model
     known = replace(given, at=np.asarray(at, dtype=float), raw=model)
     w = np.ones(model.n) if model.weights is None else model.weights
     if given.kind == "varIdent":

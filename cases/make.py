@@ -122,6 +122,12 @@ from_r(
     "d[c('Mare', 'sine', 'cosine', 'follicles')]",
 )
 from_r("ergostool", "nlme::ergoStool")
+from_r(
+    "ovary-ar1",
+    "d <- nlme::Ovary; d$sine <- sin(2 * pi * d$Time); d$cosine <- cos(2 * pi * d$Time);"
+    "d$day <- ave(d$Time, d$Mare, FUN = seq_along); d[c('Mare', 'day', 'sine', 'cosine', 'follicles')]",
+)
+from_r("orthodont-varident", "nlme::Orthodont")
 
 # Rebuilt from reports, with the reporter's own data or seed
 from_r(
@@ -658,6 +664,22 @@ def labels_columns() -> pd.DataFrame:
             "I": y,
         }
     )
+
+
+# Errors that are not independent with one variance
+@made
+def ar1_gaps() -> pd.DataFrame:
+    """Series of 20 steps, a third of them left out, in no order: errors .6 alike from step to step, sd 1."""
+    rng = default_rng(116)
+    subject, visit = np.repeat(np.arange(12), 20), np.tile(np.arange(1, 21), 12)
+    e = rng.normal(size=(12, 20))
+    for t in range(1, 20):
+        e[:, t] = 0.6 * e[:, t - 1] + 0.8 * e[:, t]
+    x = rng.normal(size=240)
+    y = 2 + 0.5 * x + rng.normal(0, 0.7, 12)[subject] + e.ravel()
+    kept = rng.permutation(240)[:160]
+    frame = pd.DataFrame({"subject": named("s", subject), "visit": visit, "x": x, "y": y})
+    return frame.iloc[kept].reset_index(drop=True)
 
 
 # Outliers

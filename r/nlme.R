@@ -65,7 +65,8 @@ nlme_errors <- function(fit, model) {
   residual <- model$residual
   if (is.null(residual)) return(list(sigma = fit$sigma))
   if (residual$kind == "corAR1") {
-    return(list(sigma = fit$sigma, parameters = coef(fit$modelStruct$corStruct, unconstrained = FALSE)))
+    phi <- coef(fit$modelStruct$corStruct, unconstrained = FALSE) # Phi1 of an ARMA(1, 0), which it is where steps miss
+    return(list(sigma = fit$sigma, parameters = c(Phi = phi[[1]])))
   }
   variance <- fit$modelStruct$varStruct
   if (inherits(variance, "varComb")) variance <- variance[[2]]

@@ -59,7 +59,7 @@ class Engine(Protocol):
 
 
 def unsupported(engine: Engine, model: Model, method: Method) -> object:
-    """None if the engine can express the model, else what it says, the reason: a baseline is asked for no errors."""
+    """None if the engine can express the model, else the reason. A baseline may ignore errors' parameters."""
     errors = None if engine.pooling == "complete" else model.residual
     if errors is not None and errors.kind not in getattr(engine, "errors", ()):
         return f"{engine.name} takes errors as independent, of one variance; it has no {errors.kind}()"

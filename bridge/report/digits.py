@@ -19,7 +19,7 @@ Where = tuple[str, str]
 
 KINDS = {
     "G": ("var",),
-    "sigma": ("sigma",),
+    "sigma": ("sigma", "residual"),
     "beta": ("beta",),
     "SE": ("SE",),
     "BLUP": ("BLUP",),

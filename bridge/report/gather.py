@@ -39,12 +39,13 @@ if TYPE_CHECKING:
 
 BEYOND, WITHIN = 30, 40
 """Rows of one fit that are kept: beyond tolerance, and within."""
-ORDER = ("gap", "beta", "SE", "sigma", "var", "G", "BLUP", "logLik")
+ORDER = ("gap", "beta", "SE", "sigma", "residual", "var", "G", "BLUP", "logLik")
 STATEMENTS = {
     "gap": "The variances found are those of the optimum: the criterion there is within tolerance of it",
     "beta": "Fixed effects agree with the reference's",
     "SE": "Standard errors at the engine's own variances agree with the reference's",
     "sigma": "The residual standard deviation agrees with the reference's",
+    "residual": "Parameters of the errors (ratios of sd, Phi) agree with the reference's",
     "G": "The covariance of each random term agrees with the reference's",
     "var": "Each variance and covariance agrees with the reference's",
     "BLUP": "Each BLUP agrees with the reference's of the same level",

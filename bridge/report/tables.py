@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Block = tuple[str, str, str]
 """Case, method, profile."""
 
-SHOWN = ("beta", "SE", "var", "sigma", "logLik")
+SHOWN = ("beta", "SE", "var", "sigma", "residual", "logLik")
 
 
 def blocks(agreement: Agreement) -> dict[Block, list[Judgement]]:
