@@ -73,6 +73,8 @@ class Spelling:
         The same for each random term.
     weights, offset : str
         Alias of their column; empty if the model has none.
+    errors : Errors or None
+        How residuals depart from independence with one variance; the last summand of `formula`.
     """
 
     formula: str
@@ -82,6 +84,12 @@ class Spelling:
     random_names: tuple[dict[str, str], ...]
     weights: str = ""
     offset: str = ""
+    errors: Errors | None = None
+
+    @property
+    def plain(self) -> str:
+        """`formula` without the errors."""
+        return self.formula if self.errors is None else self.formula.removesuffix(f" + {self.errors.text}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -353,22 +361,23 @@ class _Speller:
             (text, tuple(self.groups[f] for f in bar.factors))
             for (text, _), bar in zip(bars, parsed.random, strict=True)
         )
-        bars_text = [f"({text} | {':'.join(g)})" for text, g in random]
+        errors = parsed.errors and self.errors(parsed.errors)
+        summands = [f"v0 ~ {right}", *(f"({text} | {':'.join(g)})" for text, g in random)]
         return Spelling(
-            formula=" + ".join([f"v0 ~ {right}", *bars_text, *self.errors(parsed.errors)]),
+            formula=" + ".join([*summands, *([errors.text] if errors else [])]),
             fixed=f"v0 ~ {right}",
             random=random,
             fixed_names=fixed_names,
             random_names=tuple(names for _, names in bars),
             weights=self.known.get("weights", ""),
             offset=self.known.get("offset", ""),
+            errors=errors,
         )
 
-    def errors(self, errors: Errors | None) -> list[str]:
-        """``varIdent(1 | v3)`` or ``corAR1(v4 | v3)``, if the formula has one."""
-        if errors is None:
-            return []
-        return [f"{errors.kind}({self.known.get('position', '1')} | {self.groups[errors.group]})"]
+    def errors(self, errors: Errors) -> Errors:
+        """``varIdent(1 | v3)`` or ``corAR1(v4 | v3)``."""
+        position = Name(self.known["position"]) if errors.position else None
+        return Errors(errors.kind, position, Name(self.groups[errors.group]))
 
     def part(self, part: Part, made: Design) -> tuple[str, dict[str, str]]:
         """Right-hand side over aliases, and its coefficients' names.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge import tolerance
+from bridge.engines.engine import unsupported
 from bridge.engines.table import Table
 from bridge.errors import BridgeError
 from bridge.fit import Method, Profile
@@ -54,11 +55,7 @@ def repro(referee: Referee, entry: Entry, engine: str, method: Method, profile: 
         raise BridgeError(f"engine {engine}: there is no script for it; use one of {known}")
     adapter = engines.get(engine)
     pooled = adapter.pooling == "complete"
-    if entry.model.residual is not None:
-        raise BridgeError(
-            f"{entry.name}: no script is written for {entry.model.residual.kind}(); name another case"
-        )
-    if reason := adapter.supports(entry.model, method):
+    if reason := unsupported(adapter, entry.model, method):
         raise BridgeError(f"engine {engine}: cannot express {entry.name}, {method}: {reason}")
     if problems := [] if pooled else entry.problems():
         raise BridgeError(f"{entry.name}: nothing is right for this model: {problems[0]}; name another case")
@@ -264,6 +261,7 @@ class _Script:
             return DEFINITION_R.format(
                 G=G,
                 sigma2=sigma2,
+                errors=self.errors(),
                 kind=kind,
                 nu="length(y) - ncol(X)" if reml else "length(y)",
                 reml=" + 2 * sum(log(abs(diag(R))))" if reml else "",
@@ -275,6 +273,18 @@ class _Script:
             nu="len(y) - X.shape[1]" if reml else "len(y)",
             reml=" + 2 * np.log(np.abs(np.diag(R))).sum()" if reml else "",
         )
+
+    def errors(self) -> str:
+        """The errors' covariance, in R."""
+        errors, parameters = self.call.model.spelling.errors, self.reference.residual.tolist()
+        if self.call.model.residual is None or errors is None:
+            return "diag(sigma2 / w, length(y))"
+        if errors.position is None:
+            ratios = self.language.numbers([1.0, *parameters])
+            return f"diag(sigma2 * {ratios}[as.integer(d${errors.group.text})]^2 / w, length(y))"
+        apart = f'abs(outer(d${errors.position.text}, d${errors.position.text}, "-"))'
+        same = f'outer(d${errors.group.text}, d${errors.group.text}, "==")'
+        return f"sigma2 * {self.language.number(parameters[0])}^{apart} * {same}"
 
     def right(self, dense: bool) -> str:
         """What the reference says, and what the definition gave."""
@@ -329,10 +339,10 @@ class _Script:
 
 
 DEFINITION_R = """\
-# The log-likelihood from its definition: V = Z G Z' + sigma2 / w as a whole matrix
+# The log-likelihood from its definition: V, Z G Z' and the errors' covariance, as a whole matrix
 G <- list({G})  # {kind}
 sigma2 <- {sigma2}
-V <- diag(sigma2 / w, length(y))
+V <- {errors}
 for (i in seq_along(G)) V <- V + Z[[i]] %*% G[[i]] %*% t(Z[[i]]) * outer(g[[i]], g[[i]], "==")
 C <- t(chol(V))
 Q <- qr(forwardsolve(C, X), tol = 0)

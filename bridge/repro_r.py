@@ -72,13 +72,23 @@ def pbkrtest(call: Call) -> str:
 
 def glmmtmb(call: Call) -> str:
     """glmmTMB::glmmTMB."""
-    f, reml = call.model.spelling.formula, "TRUE" if call.method == "REML" else "FALSE"
-    fit = f"fit <- glmmTMB::glmmTMB({f}, data, REML = {reml}{roles(call, '{role} = {alias}')})"
+    f, reml = call.model.spelling.plain, "TRUE" if call.method == "REML" else "FALSE"
+    lines, dispersion, errors = [], "", call.model.spelling.errors
+    if errors is not None and errors.position is not None:
+        steps = f"data${errors.position.text}"
+        lines.append(f"data$step <- factor({steps}, levels = seq(min({steps}), max({steps})))")
+        f, dispersion = f"{f} + ar1(0 + step | {errors.group.text})", "~ 0"
+    elif errors is not None:
+        dispersion = f"~ {errors.group.text}"
     if call.tight:
-        careful = from_r("tidy", "with_columns"), from_r("glmmTMB", "tight_glmmTMB")
+        lines += [from_r("tidy", "with_columns"), from_r("glmmTMB", "glmmTMB_call", "tight_glmmTMB")]
+        lines.append(f"model <- list(formula = {f}, data = data, dispersion = {dispersion or '~ 1'})")
         given = roles(call, '{role} = "{alias}"')
-        fit = "\n".join([*careful, f"fit <- tight_glmmTMB({f}, data, {reml}{given})"])
-    return _r(call, fit, "glmmTMB::fixef(fit)$cond", "vcov(fit)$cond")
+        lines.append(f"fit <- tight_glmmTMB(model, {reml}{given})")
+    else:
+        given = roles(call, "{role} = {alias}") + (f", dispformula = {dispersion}" if dispersion else "")
+        lines.append(f"fit <- glmmTMB::glmmTMB({f}, data, REML = {reml}{given})")
+    return _r(call, "\n".join(lines), "glmmTMB::fixef(fit)$cond", "vcov(fit)$cond")
 
 
 def lm(call: Call) -> str:
@@ -103,13 +113,24 @@ def nlme(call: Call) -> str:
         lines.append("data$all_rows <- factor(rep(1, nrow(data)))")
     entries = [*_ident(call.model, crossed), *(f"{_column(g)} = {_block(call.model, g)}" for g in nested)]
     lines.append(f"random <- list({', '.join(entries)})")
-    weights = f"nlme::varFixed(~ 1 / {spelling.weights})" if spelling.weights else ""
+    variance = [f"nlme::varFixed(~ 1 / {spelling.weights})"] if spelling.weights else []
+    correlation = ""
+    if (errors := spelling.errors) is not None and errors.position is not None:
+        series = errors.text.removeprefix("corAR1(").removesuffix(")")
+        lines.append(f"data${errors.position.text} <- as.integer(data${errors.position.text})")
+        correlation = f"nlme::corAR1(form = ~ {series})"
+    elif errors is not None:
+        variance.append(f"nlme::varIdent(form = ~ 1 | {errors.group.text})")
+    both = f"nlme::varComb({', '.join(variance)})"
+    weights = both if len(variance) > 1 else "".join(variance)
     if call.tight:
         made = f"list(fixed = {spelling.fixed}, data = data, random = random)"
-        given = f", {weights}" if weights else ""
+        roles_tight = (("variance", weights), ("correlation", correlation))
+        given = "".join(f", {role} = {value}" for role, value in roles_tight if value)
         lines += [from_r("nlme", "tight_nlme"), f'fit <- tight_nlme({made}, "{call.method}"{given})']
     else:
-        given = f", weights = {weights}" if weights else ""
+        roles_plain = (("weights", weights), ("correlation", correlation))
+        given = "".join(f", {role} = {value}" for role, value in roles_plain if value)
         lines.append(
             f'fit <- nlme::lme({spelling.fixed}, data, random = random, method = "{call.method}"{given})'
         )

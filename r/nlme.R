@@ -9,10 +9,14 @@ fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("defau
   started <- Sys.time()
   if (!is.null(offset)) stop("lme() has no offset")
   model <- nlme_model(data, formula)
+  variance <- nlme_variance(model, weights)
+  correlation <- nlme_correlation(model)
   fit <- if (profile == "default") {
-    nlme_call(model, method, weights)
+    nlme::lme(
+      model$fixed, model$data, random = model$random, method = method, weights = variance, correlation = correlation
+    )
   } else {
-    tight_nlme(model, method, weights)
+    tight_nlme(model, method, variance, correlation)
   }
   seconds <- as.numeric(Sys.time() - started, units = "secs")
 
@@ -33,30 +37,32 @@ fit_nlme <- function(data, formula, method = c("REML", "ML"), profile = c("defau
 
 # EM to its fixed point, then nlminb without slack (its sing.tol would follow rel.tol and stop it early). Where
 # differences of the log-likelihood are too coarse for that and lme() gives up, nlminb's own slack.
-tight_nlme <- function(model, method, weights = NULL) {
+tight_nlme <- function(model, method, variance = NULL, correlation = NULL) {
   fit_by <- function(...) {
     control <- nlme::lmeControl(niterEM = 5000, maxIter = 500, msMaxIter = 1000, msMaxEval = 5000, ...)
-    nlme_call(model, method, weights, control = control)
+    nlme::lme(
+      model$fixed, model$data, random = model$random, method = method, weights = variance, correlation = correlation,
+      control = control
+    )
   }
   tryCatch(fit_by(rel.tol = 1e-13, x.tol = 1e-10, sing.tol = 1e-30), error = function(e) fit_by())
 }
 
-# lme() of nlme_model(); weights is the name of a column of precision weights.
-nlme_call <- function(model, method, weights = NULL, ...) {
-  by <- function(left, right) as.formula(call("~", call("|", left, as.name(right))))
-  variance <- if (!is.null(weights)) nlme::varFixed(as.formula(call("~", call("/", 1, as.name(weights)))))
-  correlation <- NULL
+# lme()'s variance function, of a column of precision weights and of strata; NULL without either.
+nlme_variance <- function(model, weights = NULL) {
+  given <- if (!is.null(weights)) nlme::varFixed(as.formula(call("~", call("/", 1, as.name(weights)))))
   residual <- model$residual
-  if (identical(residual$kind, "varIdent")) {
-    strata <- nlme::varIdent(form = by(1, residual$group))
-    variance <- if (is.null(variance)) strata else nlme::varComb(variance, strata)
-  } else if (identical(residual$kind, "corAR1")) {
-    correlation <- nlme::corAR1(form = by(as.name(residual$position), paste0(residual$group, ".")))
-    model$data[[residual$position]] <- as.integer(model$data[[residual$position]])
-  }
-  nlme::lme(
-    model$fixed, model$data, random = model$random, method = method, weights = variance, correlation = correlation, ...
-  )
+  if (!identical(residual$kind, "varIdent")) return(given)
+  strata <- nlme::varIdent(form = as.formula(call("~", call("|", 1, as.name(residual$group)))))
+  if (is.null(given)) strata else nlme::varComb(given, strata)
+}
+
+# lme()'s correlation, of a series; its group is the one that nlme_model() made.
+nlme_correlation <- function(model) {
+  residual <- model$residual
+  if (!identical(residual$kind, "corAR1")) return(NULL)
+  series <- call("|", as.name(residual$position), as.name(paste0(residual$group, ".")))
+  nlme::corAR1(form = as.formula(call("~", series)))
 }
 
 # sigma of a stratum's first level, and the parameters of formula_parts()' residual: nlme's own reference is the
@@ -98,6 +104,9 @@ nlme_model <- function(data, formula) {
     random$all_rows <- if (length(blocks) == 1) blocks[[1]] else nlme::pdBlocked(blocks)
   }
   for (group in nested) random[[group]] <- nlme_block(terms[column == group])
+  if (identical(parts$residual$kind, "corAR1")) { # steps are whole numbers, which lme() wants as integers
+    data[[parts$residual$position]] <- as.integer(data[[parts$residual$position]])
+  }
   end <- 0
   for (i in crossed) {
     width <- nlevels(data[[column[i]]])

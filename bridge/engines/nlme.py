@@ -10,6 +10,10 @@ from bridge.engines import r
 from bridge.fit import Method
 from bridge.model import Model, RandomTerm
 
+DENSE = 100_000_000
+"""Doubles in the indicator columns of crossed groups beyond which lme(), which copies them, runs out of
+memory: with three times as many the process had 23 GB and was killed."""
+
 
 def refines(fine: RandomTerm, coarse: RandomTerm) -> bool:
     """Whether each level of `fine` lies in one level of `coarse`: r/nlme.R nests by the same rule."""
@@ -33,6 +37,14 @@ class Nlme(r.Adapter):
             if not refines(fine, coarse):
                 both = f"{coarse.group} and {fine.group}"
                 return f"nlme cannot correlate the coefficients of two crossed groups, {both}"
+        order = sorted(model.random, key=lambda term: len(term.levels))
+        if not all(refines(fine, coarse) for coarse, fine in pairwise(order)):
+            columns = sum(len(term.levels) for term in {term.group: term for term in model.random}.values())
+            if model.n * columns > DENSE:
+                held = model.n * columns * 8 / 1e9
+                return (
+                    f"nlme holds crossed groups as dense columns, {held:.1f} GB and copies: too much memory"
+                )
         if model.offset is not None:
             return "nlme's lme() has no offset"
         if (errors := model.residual) is not None and errors.kind == "corAR1":
