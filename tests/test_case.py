@@ -502,3 +502,16 @@ def test_a_formula_that_cannot_be_read_names_the_case(case) -> None:
     (case.folder / "case.toml").write_text(broken, encoding="utf-8")
     with pytest.raises(CaseError, match=r"case\.toml: formula.*parenthesis"):
         Case.load(case.folder)
+
+
+def test_agreement_is_expected_only_where_time_may_run_out(tmp_path):
+    """A known difference could hide that there is none, or a fit near its limit fail on slow machines."""
+    toml = (CASES / "insteval-shape" / "case.toml").read_text(encoding="utf-8")
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    (folder / "case.toml").write_text(toml, encoding="utf-8")
+    both = next(k for k in Case.load(folder).spec.known_difference if k.engine == "kamino-lme")
+    assert [str(v) for v in both.verdicts] == ["AGREE", "TIMED_OUT"]
+    (folder / "case.toml").write_text(toml.replace('["AGREE", "TIMED_OUT"]', '["AGREE"]'), encoding="utf-8")
+    with pytest.raises(CaseError, match="AGREE is no difference"):
+        Case.load(folder)
