@@ -112,7 +112,7 @@ def _fixed(
         found, best = answer.residual, reference.residual
         off = np.abs(errors.free(found) - errors.free(best)).tolist()
         for name, a, b, away in zip(errors.names, found.tolist(), best.tolist(), off, strict=True):
-            measured = away, errors.scale, limit("sigma"), lre(a, b, 1.0)
+            measured = away, errors.scale, limit("residual"), lre(a, b, 1.0)
             yield Comparison("residual", "Residual", (), name, a, b, *measured)
 
 
