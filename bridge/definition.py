@@ -35,6 +35,8 @@ STEPS = 15
 """Newton steps at most: the Hessian is float64's, so that each leaves 1e-6 of the error or less."""
 SMALL = 1e-50
 """A last step that leaves 30 digits."""
+WORK = 2e6
+"""Sum of the cubes of the units' rows up to which it is tried: half a minute."""
 INTERIOR = 1e-4
 """Diagonal of theta below which there is no interior optimum to refine."""
 
@@ -88,7 +90,7 @@ class Definition:
     @classmethod
     def of(cls, model: Model, errors: Residual, method: Method) -> Definition:
         """Exact doubles; the offset is taken from y exactly."""
-        return cls(model, errors, method, tuple(_units(model)))
+        return cls(model, errors, method, tuple(_units(model, _units_of(model, errors))))
 
     @property
     def nu(self) -> int:
@@ -163,9 +165,12 @@ class Definition:
         return R
 
 
-def _units(model: Model) -> Iterator[Unit]:
-    """By connected component, a corAR1 series included: it lies in a level of every term."""
-    unit_of = components(model)
+def _units_of(model: Model, errors: Residual) -> np.ndarray:
+    """Unit of each row (n,): a connected component, since a series lies in a level of every term."""
+    return components(model) if model.random else errors.index
+
+
+def _units(model: Model, unit_of: np.ndarray) -> Iterator[Unit]:
     offset = exact(np.zeros((model.n, 1)) if model.offset is None else model.offset[:, None])
     y = exact(model.y[:, None]) - offset
     for unit in range(int(unit_of.max()) + 1):
@@ -186,6 +191,9 @@ def certified(blank: Certificate, model: Model, errors: Residual) -> Certificate
     """Newton at 512 bits from float64's optimum; ``undecided`` without an interior one."""
     from flint import arb
 
+    work = float(np.sum(np.bincount(_units_of(model, errors)).astype(float) ** 3))
+    if work > WORK:
+        return replace(blank, why=f"too many rows in a unit to be worked out from the definition: {work:.2g}")
     reference = Reference.polished(model, blank.method)
     point, criterion = reference.point, reference.criterion
     lower = [root(G / criterion.sigma2(point)) for G in criterion.psi(point)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from bridge.certificate import Certificate, Local, Quantity, covariances, from_record, to_record
 from bridge.criterion import Criterion, Factors, Point, root
+from bridge.errors import ModelError
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
 from bridge.newton import descend
@@ -26,6 +27,8 @@ SINGULAR = 1e-3
 SAME = 1e-5
 """Two optima are one if no eigenvalue of (G + F)^-1 dG exceeds this and they differ by < 1e-7 deviance."""
 
+UNBOUNDED = 12.0
+"""Log of a ratio, or atanh Phi, near which it is taken to go to its bound: e^12 is 160,000."""
 STEP = 1e-4
 """Relative step of the differences by which parameters of the errors are searched."""
 
@@ -232,6 +235,11 @@ def settle(model: Model, method: Method) -> Vector:
 
     The criterion of the settled model, minimised over theta, is minimised over them, from no departure
     and, for corAR1, from two more correlations; each descent over theta begins where the last one ended.
+
+    Raises
+    ------
+    ModelError
+        The criterion falls without end as one of them goes to its bound.
     """
     from scipy.optimize import minimize
 
@@ -241,7 +249,7 @@ def settle(model: Model, method: Method) -> Vector:
     best: list[tuple[Factors, float]] = []
 
     def value(free: Vector) -> float:
-        here = _criterion(model, errors.bound(free), method)
+        here = _criterion(model, errors.bound(np.clip(free, -UNBOUNDED, UNBOUNDED)), method)
         starts = [here.factors(*best[-1])] if best else _fixed_starts(here)
         ends = [optimum(here, descend(here, start)) for start in starts]
         lowest = min(ends, key=lambda end: end.value)
@@ -255,7 +263,15 @@ def settle(model: Model, method: Method) -> Vector:
             value, np.full(len(errors.names), start), jac="3-point", options={"finite_diff_rel_step": STEP}
         )
         found.append((end.fun, end.x))
-    return errors.bound(min(found, key=lambda end: end[0])[1])
+    free = min(found, key=lambda end: end[0])[1]
+    away = np.flatnonzero(~(np.abs(free) < 0.9 * UNBOUNDED)).tolist()
+    if away:
+        at = float(errors.bound(free)[away[0]])
+        raise ModelError(
+            f"formula {model.formula!r}: {errors.names[away[0]]} goes to {at:.3g}, the data do not bound it; "
+            f"leave {errors.kind}() out"
+        )
+    return errors.bound(free)
 
 
 def _criterion(model: Model, residual: Vector, method: Method) -> Criterion:

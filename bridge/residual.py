@@ -86,12 +86,16 @@ def residual(errors: Errors, group: Factor, position: Numeric | None, name: str)
     DataError
         A position that is no whole number, or is there twice in a series.
     ModelError
-        One stratum, or no series with two rows.
+        One stratum, a stratum of one row, or no series with two rows.
     """
     index, rows = group.codes, np.arange(len(group.codes))
     if position is None:
         if len(group.levels) < 2:
             raise ModelError(f"{name}: {errors.text} needs two levels of {group.label}; leave it out")
+        lone = np.flatnonzero(np.bincount(index, minlength=len(group.levels)) < 2).tolist()
+        if lone:
+            level = group.levels[lone[0]]
+            raise ModelError(f"{name}: {group.label} is {level} in one row: it has no variance; merge levels")
         names = tuple(f"ratio__{level}" for level in group.levels[1:])
         return Residual("varIdent", group.label, names, index, rows, np.zeros_like(index))
     place = position.values[:, 0]

@@ -148,11 +148,12 @@ def test_joint_error_is_that_of_the_joint_hessian() -> None:
         ("y ~ x + (1 | g) + corAR1(one | g)", "is 1 twice where g is"),
         ("y ~ x + (1 | g) + varIdent(1 | same)", "needs two levels of same"),
         ("y ~ x + corAR1(t | row)", "no two rows share a level of row"),
+        ("y ~ x + (1 | g) + varIdent(1 | lone)", "lone is b in one row: it has no variance; merge levels"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(formula: str, words: str) -> None:
     """A user would get a traceback, or another model than the one that was meant."""
-    data = frame().assign(one=1, same="s", row=[str(i) for i in range(42)])
+    data = frame().assign(one=1, same="s", row=[str(i) for i in range(42)], lone=["a"] * 41 + ["b"])
     with pytest.raises(BridgeError) as error:
         build(formula, data)
     assert words in str(error.value)
@@ -207,3 +208,22 @@ def test_formula_is_equal_whatever_its_spelling() -> None:
     assert parse("y ~ x + varIdent( 1|h )") == parse("y ~ x + varIdent(1 | `h`)")
     assert parse("y ~ x + varIdent(1 | h)") != parse("y ~ x")
     assert Entry.of_data(frame(), FORMULAS["varIdent"]).model.spelling.plain == "v0 ~ 1 + v1 + (1 | v2)"
+
+
+def test_a_variance_without_bound_is_told() -> None:
+    """The search would go on to a ratio of 1e-300, and call it an optimum."""
+    data = frame().assign(h=["q"] * 2 + ["p"] * 40)
+    data.loc[:1, ["x", "y"]] = 0.0  # two rows that are fitted exactly, whatever else
+    with pytest.raises(BridgeError, match=r"ratio__q goes to .* the data do not bound it"):
+        Reference.polished(build("y ~ 0 + x + (0 + x | g) + varIdent(1 | h)", data), "ML")
+
+
+def test_engines_decline_what_takes_all_memory() -> None:
+    """A matrix of a million steps squared would be made, or one of rows by all crossed levels."""
+    far = build(FORMULAS["corAR1"], frame().assign(t=lambda d: d["t"] * 100_000))
+    assert "at most 1000" in str(unsupported(get("glmmTMB"), far, "REML"))
+    assert unsupported(get("nlme"), far, "REML") is None
+    n = 40_000
+    rows = pd.DataFrame({"y": np.arange(n) % 7, "a": np.arange(n) % 2000, "b": np.arange(n) % 1999})
+    crossed = build("y ~ 1 + (1 | a) + (1 | b)", rows)
+    assert "1.3 GB and copies" in str(unsupported(get("nlme"), crossed, "REML"))

@@ -49,6 +49,6 @@ class Nlme(r.Adapter):
             return "nlme's lme() has no offset"
         if (errors := model.residual) is not None and errors.kind == "corAR1":
             finest = max(model.random, key=lambda term: len(term.levels), default=None)
-            if finest is None or finest.group != errors.group:
+            if finest is not None and finest.group != errors.group:
                 return f"nlme needs the innermost group of the random terms for corAR1(), not {errors.group}"
         return super().supports(model, method)
