@@ -79,7 +79,7 @@ def glmmtmb(call: Call) -> str:
         lines.append(f"data$step <- factor({steps}, levels = seq(min({steps}), max({steps})))")
         f, dispersion = f"{f} + ar1(0 + step | {errors.group.text})", "~ 0"
     elif errors is not None:
-        dispersion = f"~ {errors.group.text}"
+        dispersion = f"~ factor({errors.group.text}, ordered = FALSE)"
     if call.tight:
         lines += [from_r("tidy", "with_columns"), from_r("glmmTMB", "glmmTMB_call", "tight_glmmTMB")]
         lines.append(f"model <- list(formula = {f}, data = data, dispersion = {dispersion or '~ 1'})")

@@ -57,7 +57,7 @@ glmmTMB_model <- function(data, formula) {
   if (is.null(residual)) return(model)
   model$formula[[3]] <- formula[[3]][[2]] # the errors stand last
   if (residual$kind == "varIdent") {
-    model$dispersion <- as.formula(call("~", as.name(residual$group)))
+    model$dispersion <- eval(bquote(~ factor(.(as.name(residual$group)), ordered = FALSE))) # else polynomials
     return(model)
   }
   steps <- data[[residual$position]]

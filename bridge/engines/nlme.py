@@ -12,7 +12,7 @@ from bridge.model import Model, RandomTerm
 
 DENSE = 100_000_000
 """Doubles in the indicator columns of crossed groups beyond which lme(), which copies them, runs out of
-memory: with three times as many the process had 23 GB and was killed."""
+memory: with three times as many it was killed on a machine of 23 GB."""
 
 
 def refines(fine: RandomTerm, coarse: RandomTerm) -> bool:
