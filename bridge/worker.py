@@ -176,7 +176,7 @@ def answer(engine: Engine, model: Model, head: dict[str, Any]) -> Fit:
     blank = Fit(engine.name, method, profile)
     begin = perf_counter()
     try:
-        reason = unsupported(engine, model, method)
+        reason: object = unsupported(engine, model, method)
         if not isinstance(reason, str | None):
             reason = f"its supports() gave {reason!r:.80}; make it None, or a sentence that says why not"
             return blank.having(status="crashed", reason=reason)

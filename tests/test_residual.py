@@ -174,6 +174,8 @@ def test_only_engines_that_have_such_errors_are_asked() -> None:
     assert unsupported(get("lm"), model, "REML") is None  # a baseline ignores them, as it does random terms
     inner = build("y ~ x + (1 | g) + (1 | g:h) + varIdent(1 | h)", frame())
     assert unsupported(get("nlme"), inner, "REML") is None
+    for name in ("numpy", "ols"):  # asked without a worker, too
+        assert (get(name).fit(model, "REML", "default").status == "ok") == (name == "ols")
 
 
 def test_whatever_knows_no_such_errors_says_so() -> None:

@@ -58,7 +58,7 @@ class Engine(Protocol):
         ...
 
 
-def unsupported(engine: Engine, model: Model, method: Method) -> object:
+def unsupported(engine: Engine, model: Model, method: Method) -> str | None:
     """None if the engine can express the model, else the reason. A baseline may ignore errors' parameters."""
     errors = None if engine.pooling == "complete" else model.residual
     if errors is not None and errors.kind not in getattr(engine, "errors", ()):

@@ -17,6 +17,7 @@ import numpy as np
 
 from bridge.engines import rows
 from bridge.engines.descent import Optimum, optimum
+from bridge.engines.engine import unsupported
 from bridge.engines.estimates import estimates
 from bridge.engines.products import Products, products
 from bridge.errors import ModelError
@@ -49,7 +50,7 @@ class Numpy:
     name: str = "numpy"
     language: Literal["Python", "R"] = "Python"
     family: str = "numpy"
-    std_error: Literal["phi", "joint", "none"] = "phi"
+    std_error: Literal["phi", "joint", "kenward-roger", "none"] = "phi"
     df: Literal["none", "satterthwaite", "kenward-roger", "containment"] = "none"
     pooling: Literal["partial", "complete"] = "partial"
 
@@ -66,7 +67,7 @@ class Numpy:
         start = time.perf_counter()
         asked: Any = {"engine": self.name, "method": method, "profile": profile, "versions": self.version()}
         try:
-            reason = self.supports(model, method) or unfit(model)
+            reason = unsupported(self, model, method) or unfit(model)
             if reason:
                 raise ModelError(reason)
             prepared = products(model, method)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from bridge.engines.attempt import Answer, attempt, load, versions
+from bridge.engines.engine import unsupported
 from bridge.fit import Fit, Method, Profile
 from bridge.model import Model
 
@@ -51,7 +52,7 @@ class Adapter(ABC):
     def fit(self, model: Model, method: Method, profile: Profile) -> Fit:
         """Fit; its exceptions are refusals."""
         blank = Fit(engine=self.name, method=method, profile=profile, versions=self.version())
-        if reason := self.supports(model, method):
+        if reason := unsupported(self, model, method):
             return blank.having(status="unsupported", reason=reason)
         load(self.name, self.module)
         return attempt(blank, self.call(model, method, profile))
