@@ -114,7 +114,7 @@ def expected_labels(model: Model) -> Iterator[Label]:
         for level in term.levels:
             for name in term.names:
                 yield ("ran_vals", term.group, level, name)
-    for name in ("var__Observation", *(model.residual.names if model.residual else ())):
+    for name in ("var__Observation", *model.error_names):
         yield ("ran_pars", "Residual", None, name)
 
 
@@ -164,9 +164,7 @@ def align(model: Model, fit: Fit) -> Answer:
         number("ran_pars", "Residual", None, "var__Observation"),
         tuple(blups),
         tuple(faults),
-        np.array([number("ran_pars", "Residual", None, n) for n in model.residual.names])
-        if model.residual
-        else np.zeros(0),
+        np.array([number("ran_pars", "Residual", None, name) for name in model.error_names]),
     )
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bridge.fit import Method
-from bridge.model import Matrix, Vector
+from bridge.model import Matrix, Model, Vector
 from bridge.pivot import Eliminated, Pivot
+from bridge.residual import settled
 from bridge.structure import Bucket, Structure, triangle
 
 EPS = float(np.finfo(float).eps)
@@ -83,6 +84,11 @@ class Criterion:
 
     structure: Structure
     method: Method
+
+    @classmethod
+    def of(cls, model: Model, method: Method, errors: Vector) -> Criterion:
+        """That of a model, settled at its errors' parameters; empty for plain errors."""
+        return cls(Structure.of(settled(model, errors)), method)
 
     @property
     def nu(self) -> int:

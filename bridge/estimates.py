@@ -44,7 +44,7 @@ def labels(model: Model) -> Iterator[Label]:
         for a, b in pairs:
             yield ("theta", term.group, None, a if a == b else f"{b}.{a}")
     yield ("ran_pars", "Residual", None, "var__Observation")
-    for name in model.residual.names if model.residual else ():
+    for name in model.error_names:
         yield ("ran_pars", "Residual", None, name)
     yield ("loglik", None, None, "loglik")
     for term in model.random if modes(model) else ():

@@ -11,8 +11,6 @@ from bridge.criterion import Criterion, Point, root
 from bridge.denominator import interior
 from bridge.derivatives import Derivatives, triangles
 from bridge.model import Matrix, Vector
-from bridge.residual import settled
-from bridge.structure import Structure
 
 STATIONARY = 1e-5
 """Newton decrement (deviance) up to which joint-Hessian SEs are compared: where the gradient is not
@@ -69,7 +67,7 @@ def differences(criterion: Criterion, point: Point) -> tuple[Vector, Matrix, Mat
             M[place] = x[begin : begin + len(place[0])]
             begin += len(place[0])
             psi.append(M @ M.T)
-        here = Criterion(Structure.of(settled(raw, errors.bound(x[begin:]))), criterion.method)
+        here = Criterion.of(raw, criterion.method, errors.bound(x[begin:]))
         found = here.at(here.factors(tuple(psi), 1.0))
         return np.concatenate([[found.value], here.beta(found)])
 

@@ -18,8 +18,6 @@ from bridge.fit import Fit
 from bridge.model import Model
 from bridge.newton import descend, hessian
 from bridge.reference import Reference, optimum
-from bridge.residual import settled
-from bridge.structure import Structure
 from bridge.verdict import Claim, Judgement, Known, Verdict, silent
 
 
@@ -138,7 +136,7 @@ def _outcome(model: Model, reference: Reference | None, fit: Fit, engine: Engine
         return _Outcome(verdict, fault, rows=joined(reference, answer, engine.std_error, limit))
     criterion = reference.criterion
     if model.residual is not None:  # at the errors' parameters that the engine found
-        criterion = Criterion(Structure.of(settled(model, answer.residual)), criterion.method)
+        criterion = Criterion.of(model, criterion.method, answer.residual)
     found = audit(criterion, answer, fit, engine)
     checks = [_checked(check, limit(check.quantity), abs(found.value)) for check in found.checks]
     off = gap(criterion, answer, found, reference.best, reference.point.bound)

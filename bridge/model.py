@@ -159,6 +159,11 @@ class Model:
         return 0.0 if self.offset is None else self.offset
 
     @property
+    def error_names(self) -> tuple[str, ...]:
+        """Parameters of the errors; empty for plain ones."""
+        return () if self.residual is None else self.residual.names
+
+    @property
     def total_weight(self) -> float:
         """Sum of the weights; n if there are none."""
         return float(self.n) if self.weights is None else float(np.sum(self.weights))

@@ -17,8 +17,7 @@ from bridge.errors import ModelError
 from bridge.fit import Method
 from bridge.model import Matrix, Model, Vector
 from bridge.newton import descend
-from bridge.residual import parameters, settled
-from bridge.structure import Structure
+from bridge.residual import parameters
 
 STARTS = (0.0, 0.1, 1.0, 10.0, 100.0)
 """Diagonal theta tried, each divided by the RMS of the term's column; 0 is complete pooling."""
@@ -77,7 +76,7 @@ class Reference:
     @classmethod
     def certified(cls, certificate: Certificate, model: Model) -> Reference:
         """The nearest doubles to a certificate's numbers; `certificate.rows` must not be empty."""
-        criterion = _criterion(model, parameters(certificate, model), certificate.method)
+        criterion = Criterion.of(model, certificate.method, parameters(certificate, model))
         optima = tuple(_local(criterion, local) for local in certificate.optima)
         kind: Literal["certified", "refined"] = "certified" if certificate.proven else "refined"
         psi, sigma2 = covariances(certificate, model)
@@ -89,7 +88,7 @@ class Reference:
 
         Parameters of the errors are searched first (`settle`), from the fixed starts alone.
         """
-        criterion = _criterion(model, settle(model, method), method)
+        criterion = Criterion.of(model, method, settle(model, method))
         return cls("polished", criterion, ()).with_starts(
             [*_fixed_starts(criterion), *(criterion.factors(psi, s2) for psi, s2 in known)]
         )
@@ -227,7 +226,7 @@ class Reference:
         )
         certificate = from_record(record["certificate"]) if record["certificate"] else None
         residual = np.array([float.fromhex(v) for v in record["residual"]])
-        return cls(record["kind"], _criterion(model, residual, method), optima, certificate)
+        return cls(record["kind"], Criterion.of(model, method, residual), optima, certificate)
 
 
 def settle(model: Model, method: Method) -> Vector:
@@ -249,7 +248,7 @@ def settle(model: Model, method: Method) -> Vector:
     best: list[tuple[Factors, float]] = []
 
     def value(free: Vector) -> float:
-        here = _criterion(model, errors.bound(np.clip(free, -UNBOUNDED, UNBOUNDED)), method)
+        here = Criterion.of(model, method, errors.bound(np.clip(free, -UNBOUNDED, UNBOUNDED)))
         starts = [here.factors(*best[-1])] if best else _fixed_starts(here)
         ends = [optimum(here, descend(here, start)) for start in starts]
         lowest = min(ends, key=lambda end: end.value)
@@ -272,11 +271,6 @@ def settle(model: Model, method: Method) -> Vector:
             f"leave {errors.kind}() out"
         )
     return errors.bound(free)
-
-
-def _criterion(model: Model, residual: Vector, method: Method) -> Criterion:
-    """The criterion of the settled model."""
-    return Criterion(Structure.of(settled(model, residual)), method)
 
 
 def distance(A: Matrix, B: Matrix, F: Matrix) -> float:

@@ -147,5 +147,4 @@ def settled(model: Model, at: Vector) -> Model:
 
 def parameters(certificate: Certificate, model: Model) -> Vector:
     """Those of a certificate, nearest doubles; empty for plain errors."""
-    names = () if model.residual is None else model.residual.names
-    return np.array([certificate.number("ran_pars", name, "Residual").double for name in names])
+    return np.array([certificate.number("ran_pars", n, "Residual").double for n in model.error_names])
